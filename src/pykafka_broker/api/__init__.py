@@ -1,0 +1,1 @@
+"""One module per family of requests; routes collects them, the desk answers one call."""

@@ -1,0 +1,1 @@
+"""Kafka's configuration keys: properties text to typed settings, topic and broker overrides."""

@@ -1,0 +1,1 @@
+"""Topics, replica placement and leader election; decides, never waits."""

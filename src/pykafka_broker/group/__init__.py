@@ -1,0 +1,1 @@
+"""Classic consumer groups, their members, offsets and stored records; decides, never waits."""

@@ -1,0 +1,1 @@
+"""Words that every room speaks: names, offsets, error codes, time, and who is asking."""

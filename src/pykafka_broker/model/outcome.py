@@ -1,0 +1,44 @@
+"""What a room that decides hands back: answers, records to store first, and facts for the log."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Generic, NewType, TypeVar
+
+Ticket = NewType("Ticket", int)
+"""Stands for a caller who is waiting for an answer; the room that decides knows nothing else of the caller."""
+
+Reply = TypeVar("Reply")
+Stored = TypeVar("Stored")
+
+_NOTHING: Mapping[Any, Any] = MappingProxyType({})
+
+
+class Level(enum.IntEnum):
+    """How loud a fact is; the numbers are those of the standard library's logging."""
+
+    DEBUG = 10
+    INFO = 20
+    WARNING = 30
+    ERROR = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something that happened, said once: logged and counted by ``observe``, asserted by tests."""
+
+    name: str
+    level: Level = Level.INFO
+    fields: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[Reply, Stored]):
+    """A decision: ``replies`` may go out once ``records`` are committed; ``facts`` tell what happened."""
+
+    replies: Mapping[Ticket, Reply] = field(default_factory=lambda: _NOTHING)
+    records: Sequence[Stored] = ()
+    facts: Sequence[Fact] = ()

@@ -1,0 +1,1 @@
+"""Listeners, frames on a stream, and one task per connection."""
