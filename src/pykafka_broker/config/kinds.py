@@ -1,0 +1,115 @@
+"""What a configuration value may be: from text to a typed value, and back to the text that Kafka shows.
+
+The rules of reading are those of Kafka's ``ConfigDef.parseType``; the numbers are the types of DescribeConfigs. Which
+values are allowed is said in ``rules``, which keys exist in the sections (``topic``, ``group``, ``broker`` …).
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import re
+from collections.abc import Sequence
+
+Value = bool | int | float | str | tuple[str, ...] | None
+
+
+class Kind(enum.IntEnum):
+    """A value's type, numbered as ``ConfigDef.Type`` is in DescribeConfigs v3."""
+
+    BOOLEAN = 1
+    STRING = 2
+    INT = 3
+    SHORT = 4
+    LONG = 5
+    DOUBLE = 6
+    LIST = 7
+    CLASS = 8
+    PASSWORD = 9
+
+
+class Importance(enum.Enum):
+    """How much a person should care for a key (``ConfigDef.Importance``)."""
+
+    HIGH = "HIGH"
+    MEDIUM = "MEDIUM"
+    LOW = "LOW"
+
+
+class InvalidValue(ValueError):
+    """A value that its key does not take; the text is Kafka's ``ConfigException``, as clients see it."""
+
+    def __init__(self, key: str, value: object, why: str | None = None) -> None:
+        shown = "null" if value is None else value
+        super().__init__(f"Invalid value {shown} for configuration {key}" + (f": {why}" if why else ""))
+        self.key = key
+        self.why = why or "not accepted"
+
+
+_BITS = {Kind.INT: 31, Kind.SHORT: 15, Kind.LONG: 63}
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+_DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[fFdD]?")
+_SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "+Infinity": math.inf, "-Infinity": -math.inf}
+_COMMA = re.compile(r"\s*,\s*")
+
+
+def read_value(key: str, kind: Kind, text: str) -> Value:
+    """The typed value that a text stands for; ``InvalidValue`` in Kafka's words when it stands for none."""
+    trimmed = text.strip()
+    if kind is Kind.BOOLEAN:
+        lowered = trimmed.lower()
+        if lowered not in ("true", "false"):
+            raise InvalidValue(key, text, "Expected value to be either true or false")
+        return lowered == "true"
+    if kind in _BITS:
+        bound = 1 << _BITS[kind]
+        if not _WHOLE.fullmatch(trimmed) or not -bound <= int(trimmed) < bound:
+            raise InvalidValue(key, text, f"Not a number of type {kind.name}")
+        return int(trimmed)
+    if kind is Kind.DOUBLE:
+        if trimmed in _SPECIAL:
+            return _SPECIAL[trimmed]
+        if not _DECIMAL.fullmatch(trimmed):
+            raise InvalidValue(key, text, "Not a number of type DOUBLE")
+        return float(trimmed.rstrip("fFdD"))
+    if kind is Kind.LIST:
+        return tuple(_COMMA.split(trimmed)) if trimmed else ()
+    if kind is Kind.PASSWORD:
+        return text
+    return trimmed
+
+
+def show_value(kind: Kind, value: Value) -> str | None:
+    """The text that DescribeConfigs gives for a value (``ConfigDef.convertToString``); ``None`` stays ``None``."""
+    if value is None:
+        return None
+    if kind is Kind.BOOLEAN:
+        return "true" if value else "false"
+    if kind is Kind.DOUBLE:
+        return java_double(float(value)) if isinstance(value, (int, float)) else str(value)
+    if kind is Kind.LIST and isinstance(value, Sequence) and not isinstance(value, str):
+        return ",".join(value)
+    return str(value)
+
+
+def java_double(value: float) -> str:
+    """``Double.toString``: always a point, and an exponent from 10^7 up and below 10^-3."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    if value == 0:
+        return "-0.0" if math.copysign(1, value) < 0 else "0.0"
+    if 1e-3 <= abs(value) < 1e7:
+        text = repr(value)
+        return text if "e" not in text else f"{value:.17f}".rstrip("0")
+    digits, _, exponent = f"{value!r}".partition("e")
+    if exponent:
+        power = int(exponent)
+    else:
+        sign = "-" if value < 0 else ""
+        whole, _, fraction = digits.lstrip("-").partition(".")
+        significant = (whole + fraction).strip("0")
+        power = len(whole) - 1
+        digits = f"{sign}{significant[0]}.{significant[1:] or '0'}"
+    return f"{digits if '.' in digits else digits + '.0'}E{power}"

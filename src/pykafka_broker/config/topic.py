@@ -1,0 +1,333 @@
+"""The settings of one topic: what ``/config/topics/<t>`` may say, with Kafka's defaults.
+
+Where a topic says nothing the broker's own settings hold; ``overrides`` joins the two.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pykafka_broker.config.kinds import InvalidValue, Kind, Value
+from pykafka_broker.config.rules import at_least, between, between_or, one_of, some_of
+from pykafka_broker.config.setting import Importance, Section, setting
+
+_FOREVER = 2**63 - 1
+
+CODECS = ("uncompressed", "zstd", "lz4", "snappy", "gzip", "producer")
+"""What ``compression.type`` may be, in Kafka's order."""
+
+MESSAGE_FORMATS = (
+    ("0.8.0", "0.8.1", "0.8.2", "0.9.0", "0.10.0-IV0", "0.10.0-IV1", "0.10.1-IV0", "0.10.1-IV1", "0.10.1-IV2")
+    + ("0.10.2-IV0", "0.11.0-IV0", "0.11.0-IV1", "0.11.0-IV2", "1.0-IV0", "1.1-IV0", "2.0-IV0", "2.0-IV1", "2.1-IV0")
+    + ("2.1-IV1", "2.1-IV2", "2.2-IV0", "2.2-IV1", "2.3-IV0", "2.3-IV1", "2.4-IV0", "2.4-IV1", "2.5-IV0", "2.6-IV0")
+    + ("2.7-IV0", "2.7-IV1", "2.7-IV2", "2.8-IV0", "2.8-IV1", "3.0-IV0", "3.0-IV1", "3.1-IV0", "3.2-IV0", "3.3-IV0")
+    + ("3.3-IV1", "3.3-IV2", "3.3-IV3", "3.4-IV0", "3.5-IV0", "3.5-IV1", "3.5-IV2", "3.6-IV0", "3.6-IV1", "3.6-IV2")
+    + ("3.7-IV0", "3.7-IV1", "3.7-IV2", "3.7-IV3", "3.7-IV4", "3.8-IV0", "3.9-IV0", "4.0-IV0", "4.0-IV1")
+)
+"""The names of Kafka's metadata versions (``MetadataVersion``), oldest first."""
+
+_THROTTLED = re.compile(r"[0-9]+:[0-9]+")
+
+
+def throttled_replicas(key: str, value: Value) -> None:
+    """``ThrottledReplicaListValidator``: ``*``, nothing, or ``partition:broker`` pairs."""
+    assert isinstance(value, tuple)
+    if value and value != ("*",) and not all(_THROTTLED.fullmatch(member.strip()) for member in value):
+        shown = f"[{', '.join(value)}]"
+        raise InvalidValue(
+            key,
+            shown,
+            f"{key} must be the literal '*' or a list of replicas in the following format: "
+            "[partitionId]:[brokerId],[partitionId]:[brokerId],...",
+        )
+
+
+class TopicSettings(Section):
+    """Everything a topic can be told, typed; ``TopicSettings()`` is Kafka's default topic."""
+
+    cleanup_policy: tuple[str, ...] = setting(
+        "cleanup.policy",
+        Kind.LIST,
+        default=("delete",),
+        rule=some_of("compact", "delete"),
+        synonyms=("log.cleanup.policy",),
+        says="Whether old segments are deleted, compacted by key, or both.",
+    )
+    compression_type: str = setting(
+        "compression.type",
+        Kind.STRING,
+        default="producer",
+        rule=one_of(*CODECS),
+        synonyms=("compression.type",),
+        says="Codec that stored batches have; producer keeps whatever they came with.",
+    )
+    compression_gzip_level: int = setting(
+        "compression.gzip.level",
+        Kind.INT,
+        default=-1,
+        rule=between_or(1, 9, -1),
+        synonyms=("compression.gzip.level",),
+        says="Effort of gzip where the broker compresses; -1 leaves it to the codec.",
+    )
+    compression_lz4_level: int = setting(
+        "compression.lz4.level",
+        Kind.INT,
+        default=9,
+        rule=between(1, 17),
+        synonyms=("compression.lz4.level",),
+        says="Effort of lz4 where the broker compresses.",
+    )
+    compression_zstd_level: int = setting(
+        "compression.zstd.level",
+        Kind.INT,
+        default=3,
+        rule=between(-131072, 22),
+        synonyms=("compression.zstd.level",),
+        says="Effort of zstd where the broker compresses.",
+    )
+    delete_retention_ms: int = setting(
+        "delete.retention.ms",
+        Kind.LONG,
+        default=86_400_000,
+        rule=at_least(0),
+        synonyms=("log.cleaner.delete.retention.ms",),
+        says="How long compaction keeps a tombstone.",
+    )
+    file_delete_delay_ms: int = setting(
+        "file.delete.delay.ms",
+        Kind.LONG,
+        default=60_000,
+        rule=at_least(0),
+        synonyms=("log.segment.delete.delay.ms",),
+        says="How long a deleted segment's files stay on disk.",
+    )
+    flush_messages: int = setting(
+        "flush.messages",
+        Kind.LONG,
+        default=_FOREVER,
+        rule=at_least(1),
+        synonyms=("log.flush.interval.messages",),
+        says="Records after which a partition is flushed to disk.",
+    )
+    flush_ms: int = setting(
+        "flush.ms",
+        Kind.LONG,
+        default=_FOREVER,
+        rule=at_least(0),
+        synonyms=("log.flush.interval.ms", "log.flush.scheduler.interval.ms"),
+        says="Time after which a partition is flushed to disk.",
+    )
+    follower_replication_throttled_replicas: tuple[str, ...] = setting(
+        "follower.replication.throttled.replicas",
+        Kind.LIST,
+        default=(),
+        rule=throttled_replicas,
+        says="Follower replicas whose traffic is throttled.",
+    )
+    index_interval_bytes: int = setting(
+        "index.interval.bytes",
+        Kind.INT,
+        default=4_096,
+        rule=at_least(0),
+        synonyms=("log.index.interval.bytes",),
+        says="Bytes of log between two entries of the offset index.",
+    )
+    leader_replication_throttled_replicas: tuple[str, ...] = setting(
+        "leader.replication.throttled.replicas",
+        Kind.LIST,
+        default=(),
+        rule=throttled_replicas,
+        says="Leader replicas whose traffic is throttled.",
+    )
+    local_retention_bytes: int = setting(
+        "local.retention.bytes",
+        Kind.LONG,
+        default=-2,
+        rule=at_least(-2),
+        synonyms=("log.local.retention.bytes",),
+        says="Tiered storage: bytes kept locally; -2 means retention.bytes.",
+    )
+    local_retention_ms: int = setting(
+        "local.retention.ms",
+        Kind.LONG,
+        default=-2,
+        rule=at_least(-2),
+        synonyms=("log.local.retention.ms",),
+        says="Tiered storage: time kept locally; -2 means retention.ms.",
+    )
+    max_compaction_lag_ms: int = setting(
+        "max.compaction.lag.ms",
+        Kind.LONG,
+        default=_FOREVER,
+        rule=at_least(1),
+        synonyms=("log.cleaner.max.compaction.lag.ms",),
+        says="A record older than this must be compacted.",
+    )
+    max_message_bytes: int = setting(
+        "max.message.bytes",
+        Kind.INT,
+        default=1_048_588,
+        rule=at_least(0),
+        synonyms=("message.max.bytes",),
+        says="Largest batch that is accepted, after compression.",
+    )
+    message_downconversion_enable: bool = setting(
+        "message.downconversion.enable",
+        Kind.BOOLEAN,
+        default=True,
+        importance=Importance.LOW,
+        synonyms=("log.message.downconversion.enable",),
+        says="Whether old consumers get batches rewritten in their format.",
+    )
+    message_format_version: str = setting(
+        "message.format.version",
+        Kind.STRING,
+        default="3.0-IV1",
+        synonyms=("log.message.format.version",),
+        says="Accepted and ignored; batches are always format 2.",
+    )
+    message_timestamp_after_max_ms: int = setting(
+        "message.timestamp.after.max.ms",
+        Kind.LONG,
+        default=_FOREVER,
+        rule=at_least(0),
+        synonyms=("log.message.timestamp.after.max.ms",),
+        says="How far a record's timestamp may lie ahead of the broker's clock.",
+    )
+    message_timestamp_before_max_ms: int = setting(
+        "message.timestamp.before.max.ms",
+        Kind.LONG,
+        default=_FOREVER,
+        rule=at_least(0),
+        synonyms=("log.message.timestamp.before.max.ms",),
+        says="How far a record's timestamp may lie behind the broker's clock.",
+    )
+    message_timestamp_difference_max_ms: int = setting(
+        "message.timestamp.difference.max.ms",
+        Kind.LONG,
+        default=_FOREVER,
+        rule=at_least(0),
+        synonyms=("log.message.timestamp.difference.max.ms",),
+        says="Both of the above at once, where they are not set themselves; deprecated by KIP-937.",
+    )
+    message_timestamp_type: str = setting(
+        "message.timestamp.type",
+        Kind.STRING,
+        default="CreateTime",
+        rule=one_of("CreateTime", "LogAppendTime"),
+        synonyms=("log.message.timestamp.type",),
+        says="Whether a record keeps the producer's time or gets the broker's.",
+    )
+    min_cleanable_dirty_ratio: float = setting(
+        "min.cleanable.dirty.ratio",
+        Kind.DOUBLE,
+        default=0.5,
+        rule=between(0, 1),
+        synonyms=("log.cleaner.min.cleanable.ratio",),
+        says="Share of uncompacted bytes from which a log is compacted.",
+    )
+    min_compaction_lag_ms: int = setting(
+        "min.compaction.lag.ms",
+        Kind.LONG,
+        default=0,
+        rule=at_least(0),
+        synonyms=("log.cleaner.min.compaction.lag.ms",),
+        says="A record younger than this is not compacted.",
+    )
+    min_insync_replicas: int = setting(
+        "min.insync.replicas",
+        Kind.INT,
+        default=1,
+        rule=at_least(1),
+        synonyms=("min.insync.replicas",),
+        says="Replicas that must be in sync for an acks=all write.",
+    )
+    preallocate: bool = setting(
+        "preallocate",
+        Kind.BOOLEAN,
+        default=False,
+        synonyms=("log.preallocate",),
+        says="Whether a new segment's file gets its full size at once.",
+    )
+    remote_log_copy_disable: bool = setting(
+        "remote.log.copy.disable",
+        Kind.BOOLEAN,
+        default=False,
+        says="Tiered storage: nothing more is copied to the remote side.",
+    )
+    remote_log_delete_on_disable: bool = setting(
+        "remote.log.delete.on.disable",
+        Kind.BOOLEAN,
+        default=False,
+        says="Tiered storage: remote data go when it is switched off.",
+    )
+    remote_storage_enable: bool = setting(
+        "remote.storage.enable",
+        Kind.BOOLEAN,
+        default=False,
+        says="Tiered storage for this topic.",
+    )
+    retention_bytes: int = setting(
+        "retention.bytes",
+        Kind.LONG,
+        default=-1,
+        synonyms=("log.retention.bytes",),
+        says="Size a partition may reach before old segments go; -1 has no limit.",
+    )
+    retention_ms: int = setting(
+        "retention.ms",
+        Kind.LONG,
+        default=604_800_000,
+        rule=at_least(-1),
+        synonyms=("log.retention.ms", "log.retention.minutes", "log.retention.hours"),
+        says="Age at which segments go; -1 has no limit.",
+    )
+    segment_bytes: int = setting(
+        "segment.bytes",
+        Kind.INT,
+        default=1_073_741_824,
+        rule=at_least(14),
+        synonyms=("log.segment.bytes",),
+        says="Size at which a segment is closed and the next one begun.",
+    )
+    segment_index_bytes: int = setting(
+        "segment.index.bytes",
+        Kind.INT,
+        default=10_485_760,
+        rule=at_least(4),
+        synonyms=("log.index.size.max.bytes",),
+        says="Size of an index file.",
+    )
+    segment_jitter_ms: int = setting(
+        "segment.jitter.ms",
+        Kind.LONG,
+        default=0,
+        rule=at_least(0),
+        synonyms=("log.roll.jitter.ms", "log.roll.jitter.hours"),
+        says="Random part taken off segment.ms, so that partitions do not roll together.",
+    )
+    segment_ms: int = setting(
+        "segment.ms",
+        Kind.LONG,
+        default=604_800_000,
+        rule=at_least(1),
+        synonyms=("log.roll.ms", "log.roll.hours"),
+        says="Age at which a segment is closed even if it is small.",
+    )
+    unclean_leader_election_enable: bool = setting(
+        "unclean.leader.election.enable",
+        Kind.BOOLEAN,
+        default=False,
+        synonyms=("unclean.leader.election.enable",),
+        says="Whether a replica that is behind may lead when no other is left, losing records.",
+    )
+
+    @property
+    def deletes(self) -> bool:
+        """Whether old segments are deleted."""
+        return "delete" in self.cleanup_policy
+
+    @property
+    def compacts(self) -> bool:
+        """Whether segments are compacted by key."""
+        return "compact" in self.cleanup_policy
