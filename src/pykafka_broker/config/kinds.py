@@ -9,7 +9,12 @@ from __future__ import annotations
 import enum
 import math
 import re
+import sys
 from collections.abc import Sequence
+
+INT_MAX = 2**31 - 1
+LONG_MAX = 2**63 - 1
+DOUBLE_MAX = sys.float_info.max
 
 Value = bool | int | float | str | tuple[str, ...] | None
 

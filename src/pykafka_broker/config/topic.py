@@ -7,24 +7,13 @@ from __future__ import annotations
 
 import re
 
-from pykafka_broker.config.kinds import InvalidValue, Kind, Value
+from pykafka_broker.config.kinds import LONG_MAX, InvalidValue, Kind, Value
 from pykafka_broker.config.rules import at_least, between, between_or, one_of, some_of
 from pykafka_broker.config.setting import Importance, Section, setting
-
-_FOREVER = 2**63 - 1
+from pykafka_broker.config.versions import metadata_version
 
 CODECS = ("uncompressed", "zstd", "lz4", "snappy", "gzip", "producer")
 """What ``compression.type`` may be, in Kafka's order."""
-
-MESSAGE_FORMATS = (
-    ("0.8.0", "0.8.1", "0.8.2", "0.9.0", "0.10.0-IV0", "0.10.0-IV1", "0.10.1-IV0", "0.10.1-IV1", "0.10.1-IV2")
-    + ("0.10.2-IV0", "0.11.0-IV0", "0.11.0-IV1", "0.11.0-IV2", "1.0-IV0", "1.1-IV0", "2.0-IV0", "2.0-IV1", "2.1-IV0")
-    + ("2.1-IV1", "2.1-IV2", "2.2-IV0", "2.2-IV1", "2.3-IV0", "2.3-IV1", "2.4-IV0", "2.4-IV1", "2.5-IV0", "2.6-IV0")
-    + ("2.7-IV0", "2.7-IV1", "2.7-IV2", "2.8-IV0", "2.8-IV1", "3.0-IV0", "3.0-IV1", "3.1-IV0", "3.2-IV0", "3.3-IV0")
-    + ("3.3-IV1", "3.3-IV2", "3.3-IV3", "3.4-IV0", "3.5-IV0", "3.5-IV1", "3.5-IV2", "3.6-IV0", "3.6-IV1", "3.6-IV2")
-    + ("3.7-IV0", "3.7-IV1", "3.7-IV2", "3.7-IV3", "3.7-IV4", "3.8-IV0", "3.9-IV0", "4.0-IV0", "4.0-IV1")
-)
-"""The names of Kafka's metadata versions (``MetadataVersion``), oldest first."""
 
 _THROTTLED = re.compile(r"[0-9]+:[0-9]+")
 
@@ -104,7 +93,7 @@ class TopicSettings(Section):
     flush_messages: int = setting(
         "flush.messages",
         Kind.LONG,
-        default=_FOREVER,
+        default=LONG_MAX,
         rule=at_least(1),
         synonyms=("log.flush.interval.messages",),
         says="Records after which a partition is flushed to disk.",
@@ -112,7 +101,7 @@ class TopicSettings(Section):
     flush_ms: int = setting(
         "flush.ms",
         Kind.LONG,
-        default=_FOREVER,
+        default=LONG_MAX,
         rule=at_least(0),
         synonyms=("log.flush.interval.ms", "log.flush.scheduler.interval.ms"),
         says="Time after which a partition is flushed to disk.",
@@ -158,7 +147,7 @@ class TopicSettings(Section):
     max_compaction_lag_ms: int = setting(
         "max.compaction.lag.ms",
         Kind.LONG,
-        default=_FOREVER,
+        default=LONG_MAX,
         rule=at_least(1),
         synonyms=("log.cleaner.max.compaction.lag.ms",),
         says="A record older than this must be compacted.",
@@ -183,13 +172,14 @@ class TopicSettings(Section):
         "message.format.version",
         Kind.STRING,
         default="3.0-IV1",
+        rule=metadata_version,
         synonyms=("log.message.format.version",),
         says="Accepted and ignored; batches are always format 2.",
     )
     message_timestamp_after_max_ms: int = setting(
         "message.timestamp.after.max.ms",
         Kind.LONG,
-        default=_FOREVER,
+        default=LONG_MAX,
         rule=at_least(0),
         synonyms=("log.message.timestamp.after.max.ms",),
         says="How far a record's timestamp may lie ahead of the broker's clock.",
@@ -197,7 +187,7 @@ class TopicSettings(Section):
     message_timestamp_before_max_ms: int = setting(
         "message.timestamp.before.max.ms",
         Kind.LONG,
-        default=_FOREVER,
+        default=LONG_MAX,
         rule=at_least(0),
         synonyms=("log.message.timestamp.before.max.ms",),
         says="How far a record's timestamp may lie behind the broker's clock.",
@@ -205,7 +195,7 @@ class TopicSettings(Section):
     message_timestamp_difference_max_ms: int = setting(
         "message.timestamp.difference.max.ms",
         Kind.LONG,
-        default=_FOREVER,
+        default=LONG_MAX,
         rule=at_least(0),
         synonyms=("log.message.timestamp.difference.max.ms",),
         says="Both of the above at once, where they are not set themselves; deprecated by KIP-937.",
