@@ -299,7 +299,7 @@ class ClusterSettings(Section):
         Kind.STRING,
         default=None,
         importance=Importance.HIGH,
-        says="ZooKeeper servers, host:port separated by commas, and perhaps a /path; none means the tree in the process.",
+        says="ZooKeeper servers, host:port separated by commas, perhaps with a /path; none: the tree in the process.",
     )
     zookeeper_connection_timeout_ms: int | None = setting(
         "zookeeper.connection.timeout.ms",
