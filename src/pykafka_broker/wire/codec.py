@@ -1,0 +1,132 @@
+"""Turns a spec into the construct that reads and writes it in one version, once, when it is first needed."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from pykafka_broker.model.errors import WireError
+from pykafka_broker.wire import spec
+from pykafka_broker.wire.primitives import NUMBER_CODES, Number, Reader, Shape, Sized, Uuid, Writer
+from pykafka_broker.wire.shapes import ArrayOf, Fields, Maybe, Run
+from pykafka_broker.wire.structures import Message, Structure, default_of
+
+M = TypeVar("M", bound=Message)
+
+
+def codec(made: type[Message], version: int) -> Fields:
+    """The construct of a message in one version; ``ValueError`` if it has no such version."""
+    found: Fields | None = made._codecs.get(version)
+    if found is not None:
+        return found
+    whole = made._spec
+    if not whole.versions.has(version):
+        raise ValueError(f"{whole.name} has versions {whole.versions.low}-{whole.versions.high}, not {version}")
+    classes: dict[str, type[Structure]] = {inner.name: getattr(made, inner.name) for inner in whole.structs}
+    found = _fields(made, whole.struct, version, whole.is_flexible(version), classes, {})
+    made._codecs[version] = found
+    return found
+
+
+def read(made: type[M], version: int, reader: Reader) -> M:
+    """A message from where the reader is; anything that is not one is a ``WireError``."""
+    try:
+        value: M = codec(made, version).take(reader)
+    except (struct.error, IndexError):
+        raise WireError(f"{made.__name__} version {version} is cut short") from None
+    except WireError as error:
+        raise WireError(f"{made.__name__} version {version}, before byte {reader.position}: {error}") from None
+    return value
+
+
+def write(message: Message, version: int, writer: Writer) -> None:
+    """Append a message; ``ValueError`` if a value does not fit or the version has no place for it."""
+    made = type(message)
+    try:
+        codec(made, version).give(message, writer)
+    except (struct.error, ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{made.__name__} version {version}: {error}") from error
+
+
+def _fields(
+    made: type[Structure],
+    what: spec.Struct,
+    version: int,
+    flexible: bool,
+    classes: dict[str, type[Structure]],
+    done: dict[str, Fields],
+) -> Fields:
+    steps: list[tuple[str | tuple[str, ...], Shape]] = []
+    tagged: dict[int, tuple[str, Shape]] = {}
+    fresh: dict[str, Callable[[], Any]] = {}
+    absent: dict[str, bool] = {}
+    numbers: list[tuple[str, str]] = []
+
+    def close_run() -> None:
+        if len(numbers) == 1:
+            steps.append((numbers[0][0], Number(numbers[0][1])))
+        elif numbers:
+            steps.append((tuple(name for name, _ in numbers), Run("".join(code for _, code in numbers))))
+        numbers.clear()
+
+    for field in what.fields:
+        fresh[field.name] = _maker(field, classes)
+        if not field.versions.has(version):
+            absent[field.name] = field.lossy
+            continue
+        kind = field.kind
+        if isinstance(kind, spec.Primitive) and kind.name in NUMBER_CODES and field.tag is None:
+            numbers.append((field.name, NUMBER_CODES[kind.name]))
+            continue
+        shape = _shape(field, kind, version, flexible and not field.classic, classes, done)
+        if field.tag is not None:
+            tagged[field.tag] = (field.name, shape)
+        else:
+            close_run()
+            steps.append((field.name, shape))
+    close_run()
+    made_fields = Fields(made, steps, dict(sorted(tagged.items())) if flexible else None, fresh, absent)
+    done[what.name] = made_fields
+    return made_fields
+
+
+def _maker(field: spec.Field, classes: dict[str, type[Structure]]) -> Callable[[], Any]:
+    if field.null_by_default or isinstance(field.kind, spec.Primitive):
+        value = default_of(field, classes)
+        return lambda: value
+    return list if isinstance(field.kind, spec.Array) else classes[field.kind.name]
+
+
+def _shape(
+    field: spec.Field,
+    kind: spec.Kind,
+    version: int,
+    compact: bool,
+    classes: dict[str, type[Structure]],
+    done: dict[str, Fields],
+) -> Shape:
+    nullable = field.may_be_null(version)
+    if isinstance(kind, spec.Array):
+        element = _element(kind.element, version, compact, classes, done)
+        return ArrayOf(element, compact, nullable)
+    if isinstance(kind, spec.Struct):
+        inner = _element(kind, version, compact, classes, done)
+        return Maybe(inner) if nullable else inner
+    if kind.name in ("string", "bytes", "records"):
+        return Sized(kind.name, compact, nullable)
+    return _element(kind, version, compact, classes, done)
+
+
+def _element(
+    kind: spec.Primitive | spec.Struct,
+    version: int,
+    compact: bool,
+    classes: dict[str, type[Structure]],
+    done: dict[str, Fields],
+) -> Shape:
+    if isinstance(kind, spec.Struct):
+        return done.get(kind.name) or _fields(classes[kind.name], kind, version, compact, classes, done)
+    if kind.name in NUMBER_CODES:
+        return Number(NUMBER_CODES[kind.name])
+    return Uuid() if kind.name == "uuid" else Sized(kind.name, compact, False)
