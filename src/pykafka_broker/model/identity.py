@@ -25,3 +25,15 @@ class Client:
 
     client_id: str
     host: str
+
+
+@dataclass(slots=True)
+class Session:
+    """One connection as the handlers see it: the listener it came through, who it is, and from where."""
+
+    listener: str
+    host: str
+    """The peer's address the way Kafka prints it: ``/127.0.0.1``."""
+    principal: Principal = ANONYMOUS
+    software_name: str = "unknown"
+    software_version: str = "unknown"

@@ -1,0 +1,133 @@
+"""The command line: ``start`` runs a broker until it is told to stop, ``config`` tells its settings.
+
+Standard output carries only what a script may wait for or read: the ready line, the settings, the version.
+Everything else goes to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pykafka_broker
+
+if TYPE_CHECKING:
+    from pykafka_broker.config.broker import Loaded
+
+USAGE_ERROR = 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command given on the command line; its exit status."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        return int(parsed.run(parsed))
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pykafka-broker", description="A Kafka broker that runs alone or joins a ZooKeeper ensemble."
+    )
+    parser.add_argument("--version", action="version", version=f"pykafka-broker {pykafka_broker.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    start = commands.add_parser(
+        "start",
+        help="run a broker until SIGTERM or SIGINT",
+        description="Run a broker. Without a file it listens on 127.0.0.1:9092 and keeps its data in ./pykafka-data.",
+    )
+    config = commands.add_parser(
+        "config",
+        help="print every effective setting, its value and its source",
+        description="Print every effective setting, its value and where it comes from.",
+    )
+    for command, run in ((start, _start), (config, _config)):
+        command.add_argument("file", nargs="?", metavar="SERVER.PROPERTIES", help="Kafka's server.properties")
+        command.add_argument(
+            "--override", action="append", default=[], metavar="KEY=VALUE", help="a setting that beats the file's"
+        )
+        command.set_defaults(run=run)
+    start.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    return parser
+
+
+def _loaded(parsed: argparse.Namespace) -> Loaded | None:
+    """The settings from file and overrides; ``None`` when they are wrong, which has been said then."""
+    from pykafka_broker.config.broker import InvalidSettings, load
+
+    text, source = None, "defaults"
+    if parsed.file is not None:
+        source = parsed.file
+        try:
+            text = Path(parsed.file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            print(f"pykafka-broker: {parsed.file}: {reason}", file=sys.stderr)
+            return None
+    try:
+        loaded = load(text, source, parsed.override)
+    except InvalidSettings as error:
+        for problem in error.problems:
+            print(f"pykafka-broker: {problem}", file=sys.stderr)
+        return None
+    for warning in loaded.warnings:
+        print(f"pykafka-broker: warning: {warning}", file=sys.stderr)
+    return loaded
+
+
+def _config(parsed: argparse.Namespace) -> int:
+    from pykafka_broker.config.listing import lines
+
+    loaded = _loaded(parsed)
+    if loaded is None:
+        return USAGE_ERROR
+    for line in lines(loaded):
+        print(line)
+    return 0
+
+
+def _start(parsed: argparse.Namespace) -> int:
+    import trio
+
+    from pykafka_broker.app import CannotStart, open_broker
+    from pykafka_broker.observe.logging import log_to_stderr
+
+    loaded = _loaded(parsed)
+    if loaded is None:
+        return USAGE_ERROR
+    log_to_stderr(parsed.log_level)
+
+    async def serve() -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async with open_broker(loaded) as broker:
+                print(broker.ready_line, flush=True)
+                # What was made while starting lives as long as the process: the collector need not look at it.
+                gc.collect()
+                gc.freeze()
+                async for _signal in signals:
+                    break
+
+    try:
+        trio.run(serve)
+    except* CannotStart as refused:
+        for reason in _leaves(refused):
+            print(f"pykafka-broker: {reason}", file=sys.stderr)
+        return USAGE_ERROR
+    return 0
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

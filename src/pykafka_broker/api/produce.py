@@ -1,0 +1,154 @@
+"""Produce: append record batches to the partitions led here.
+
+0-2  message sets of the old formats, converted to batches on the way in
+3    exactly one batch of format 2 for each partition; transactional id
+5    the answer tells the log's start offset
+7    zstd
+8    which records were refused, and why
+9    flexible
+10   a refusal for want of leadership names the leader
+11   may answer TRANSACTION_ABORTABLE
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from pykafka_broker.api.routes import Route
+from pykafka_broker.log.partition import Origin
+from pykafka_broker.model.errors import ErrorCode, KafkaError, WireError
+from pykafka_broker.model.names import INTERNAL_TOPICS, Offset, TopicPartition
+from pykafka_broker.runtime.changes import Changes
+from pykafka_broker.runtime.clock import Clock
+from pykafka_broker.runtime.leaderships import Leadership, Leaderships
+from pykafka_broker.wire import messages
+from pykafka_broker.wire.exchange import Call
+
+ADMIN_CLIENT_ID = "__admin_client"
+"""Only Kafka's own tools may write into internal topics, and this is what they call themselves."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """An append whose answer waits until the in-sync replicas have it too."""
+
+    answer: messages.ProduceResponse.PartitionProduceResponse
+    leadership: Leadership
+    last_offset: Offset
+
+
+@dataclass(slots=True)
+class ProduceApi:
+    """Appends on the trio thread, without a pause between two partitions of one request."""
+
+    leaderships: Leaderships
+    changes: Changes
+    clock: Clock
+
+    def routes(self) -> tuple[Route, ...]:
+        return (Route("Produce", "0-11", self.produce, self._refuse),)
+
+    async def produce(self, call: Call[Any]) -> messages.ProduceResponse | None:
+        """Append everything, then wait for the replicas if acks=all; no answer at all if acks=0."""
+        body = call.body
+        if body.acks not in (-1, 0, 1):
+            return self._refuse(call, ErrorCode.INVALID_REQUIRED_ACKS, None)
+        response = messages.ProduceResponse()
+        waiting: list[_Waiting] = []
+        for topic in body.topic_data:
+            answers = [self._append(call, topic.name, data, waiting) for data in topic.partition_data]
+            response.responses.append(
+                messages.ProduceResponse.TopicProduceResponse(name=topic.name, partition_responses=answers)
+            )
+        if body.acks == 0:
+            self._hang_up_on_error(response)
+            return None
+        if waiting:
+            await self._replicated(waiting, body.timeout_ms)
+        return response
+
+    def _append(
+        self,
+        call: Call[Any],
+        topic: str,
+        data: messages.ProduceRequest.PartitionProduceData,
+        waiting: list[_Waiting],
+    ) -> messages.ProduceResponse.PartitionProduceResponse:
+        answer = messages.ProduceResponse.PartitionProduceResponse(index=data.index, base_offset=-1)
+        try:
+            if topic in INTERNAL_TOPICS and call.client_id != ADMIN_CLIENT_ID:
+                raise KafkaError(ErrorCode.INVALID_TOPIC_EXCEPTION)
+            leadership = self.leaderships.leader(TopicPartition(topic, data.index))
+            if call.body.acks == -1:
+                leadership.require_enough_replicas()
+            appended = leadership.append(
+                self.clock(), data.records or b"", origin=Origin.CLIENT, api_version=call.version
+            )
+        except KafkaError as error:
+            answer.error_code = error.code
+            record_errors = getattr(error, "record_errors", ())
+            if record_errors:
+                answer.error_message = error.message
+                answer.record_errors = [
+                    messages.ProduceResponse.BatchIndexAndErrorMessage(
+                        batch_index=index, batch_index_error_message=message
+                    )
+                    for index, message in record_errors
+                ]
+            return answer
+        answer.base_offset = appended.base_offset
+        answer.log_append_time_ms = appended.log_append_time_ms
+        answer.log_start_offset = appended.log_start_offset
+        if call.body.acks == -1 and leadership.log.high_watermark <= appended.last_offset:
+            waiting.append(_Waiting(answer, leadership, appended.last_offset))
+        return answer
+
+    async def _replicated(self, waiting: list[_Waiting], timeout_ms: int) -> None:
+        """Wait until the high watermark has passed every append, or the time is over."""
+        left = waiting
+        with trio.move_on_after(max(timeout_ms, 0) / 1000):
+            while left := [one for one in left if not self._is_done(one)]:
+                await self.changes.wait(one.leadership.partition for one in left)
+        for one in left:
+            one.answer.error_code = ErrorCode.REQUEST_TIMED_OUT
+            one.answer.base_offset = -1
+
+    @staticmethod
+    def _is_done(one: _Waiting) -> bool:
+        try:
+            one.leadership.require_leadership()
+            if one.leadership.log.high_watermark <= one.last_offset:
+                return False
+            one.leadership.require_enough_replicas(after_append=True)
+        except KafkaError as error:
+            one.answer.error_code = error.code
+            one.answer.base_offset = -1
+        return True
+
+    @staticmethod
+    def _hang_up_on_error(response: messages.ProduceResponse) -> None:
+        """A client that wants no answer learns of an error by losing its connection (``KafkaApis``)."""
+        for topic in response.responses:
+            for answer in topic.partition_responses:
+                if answer.error_code:
+                    code = ErrorCode(answer.error_code).name
+                    raise WireError(f"produce without acks failed: {topic.name}-{answer.index} {code}")
+
+    @staticmethod
+    def _refuse(call: Call[Any], code: ErrorCode, detail: str | None) -> messages.ProduceResponse:
+        response = messages.ProduceResponse
+        return response(
+            responses=[
+                response.TopicProduceResponse(
+                    name=topic.name,
+                    partition_responses=[
+                        response.PartitionProduceResponse(index=data.index, error_code=code, base_offset=-1)
+                        for data in topic.partition_data
+                    ],
+                )
+                for topic in call.body.topic_data
+            ]
+        )

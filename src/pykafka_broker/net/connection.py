@@ -1,0 +1,134 @@
+"""One client's connection: its requests answered strictly one at a time, in order, until it hangs up.
+
+Requests that are already in the buffer are answered in one go and their answers leave in one send; before anything
+really waits (a long poll, a join) the answers gathered so far are sent. Apache Kafka mutes a channel while a request
+is in progress; here the connection's task is simply busy.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, TypeVar
+
+import trio
+
+from pykafka_broker.model.identity import Session
+from pykafka_broker.net.frames import Channel, Frames
+from pykafka_broker.wire.exchange import Call, Served, close_call, open_call
+from pykafka_broker.wire.pieces import FilePiece, Piece, size_of
+
+Answer = Callable[[Call[Any], Session], Coroutine[Any, Any, Any]]
+"""Answers one call (``api/desk.py``): the response message, or ``None`` where none is expected."""
+
+GATHERED_BYTES = 256 * 1024
+"""Answers are gathered up to this many bytes before they are sent, whole frames at hand or not."""
+
+T = TypeVar("T")
+
+
+class Connection:
+    """The conversation with one client. ``serve`` returns when the client hangs up; ``WireError`` closes."""
+
+    def __init__(
+        self, channel: Channel, session: Session, served: Served, answer: Answer, max_frame_bytes: int
+    ) -> None:
+        self._channel = channel
+        self._session = session
+        self._served = served
+        self._answer = answer
+        self._frames = Frames(channel, max_frame_bytes)
+        self._gathered: list[Piece] = []
+        self._gathered_bytes = 0
+        self.is_idle = True
+        """Whether it waits for the client rather than the client for it."""
+        self.received = 0
+        """How many times bytes have arrived; the idle watch compares it between its rounds."""
+
+    async def serve(self) -> None:
+        """Answer requests until the client hangs up."""
+        frames = self._frames
+        while True:
+            while (frame := frames.at_hand()) is not None:
+                self.is_idle = False
+                call = open_call(frame, self._served)
+                call.session = self._session
+                response = await _run(self._answer(call, self._session), self._send_before_waiting)
+                if response is not None:
+                    self._gather(close_call(call, response))
+                if call.throttle_ms > 0:
+                    await self._send_gathered()
+                    await trio.sleep(call.throttle_ms / 1000)
+                elif self._gathered_bytes >= GATHERED_BYTES:
+                    await self._send_gathered()
+                # The call may hold views into the buffer, which is about to be filled again.
+                del call, response, frame
+            if self._gathered:
+                await self._send_gathered()
+            self.is_idle = True
+            if not await frames.receive():
+                return
+            self.received += 1
+
+    def _gather(self, pieces: list[Piece]) -> None:
+        self._gathered.extend(pieces)
+        for piece in pieces:
+            self._gathered_bytes += size_of(piece)
+
+    async def _send_gathered(self) -> None:
+        pieces, self._gathered, self._gathered_bytes = self._gathered, [], 0
+        await self._channel.send(_joined(pieces))
+
+    def _send_before_waiting(self) -> None:
+        """Send what goes at once; the little that does not go follows with the next answer."""
+        while self._gathered:
+            piece = self._gathered[0]
+            if isinstance(piece, FilePiece):
+                return
+            sent = self._channel.send_nowait(piece)
+            self._gathered_bytes -= sent
+            if sent < len(piece):
+                self._gathered[0] = memoryview(piece)[sent:]
+                return
+            del self._gathered[0]
+
+
+def _joined(pieces: list[Piece]) -> list[Piece]:
+    """Neighbouring small byte pieces as one, so that they leave in one send."""
+    if len(pieces) == 1:
+        return pieces
+    joined: list[Piece] = []
+    run: list[bytes | bytearray | memoryview] = []
+    for piece in pieces:
+        if not isinstance(piece, FilePiece):
+            run.append(piece)
+            continue
+        if run:
+            joined.append(b"".join(run))
+            run = []
+        joined.append(piece)
+    if run:
+        joined.append(b"".join(run))
+    return joined
+
+
+@types.coroutine
+def _run(work: Coroutine[Any, Any, T], before_waiting: Callable[[], None]) -> Generator[Any, Any, T]:
+    """Run a coroutine to its end; ``before_waiting`` is called when, and only when, it is about to suspend."""
+    try:
+        trap = work.send(None)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    before_waiting()
+    while True:
+        try:
+            woken = yield trap
+        except BaseException as error:
+            step: Callable[[Any], Any] = work.throw
+            value: Any = error
+        else:
+            step, value = work.send, woken
+        try:
+            trap = step(value)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]

@@ -1,0 +1,197 @@
+"""Frames on a socket: four bytes of size, then so many bytes; and answers that may be pieces of files.
+
+A connection holds at most what it has received, doubled, and ``FIRST_BUFFER_BYTES``: a frame's size is only a claim,
+so the buffer grows as bytes arrive. The frame handed out is a view into the buffer, good until the next is asked for.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket as stdlib_socket
+from collections.abc import Sequence
+from typing import Protocol
+
+import trio
+
+from pykafka_broker.model.errors import WireError
+from pykafka_broker.wire.pieces import FilePiece, Piece
+
+FIRST_BUFFER_BYTES = 16 * 1024
+KEPT_BUFFER_BYTES = 4 * 1024 * 1024
+"""A buffer that a large frame needed is kept for the next one, up to this size."""
+_SIZE_BYTES = 4
+_MORE = getattr(stdlib_socket, "MSG_MORE", 0)
+_COPY_BYTES = 256 * 1024
+_HAS_SENDFILE = hasattr(os, "sendfile")
+_NO_SENDFILE = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
+
+
+class Channel(Protocol):
+    """Bytes in both directions: a plain socket, or any trio stream (TLS, memory)."""
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        """Wait for bytes; how many were put into the buffer, 0 at the end of the stream."""
+        ...
+
+    def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
+        """Send what goes without waiting; how many bytes went."""
+        ...
+
+    async def send(self, pieces: Sequence[Piece]) -> None:
+        """Send all of the pieces, in order."""
+        ...
+
+
+class SocketChannel:
+    """A plain TCP connection: file pieces leave the page cache by ``sendfile`` and never enter this process."""
+
+    def __init__(self, socket: trio.socket.SocketType) -> None:
+        self._socket = socket
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        return await self._socket.recv_into(buffer)
+
+    def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
+        try:
+            return os.write(self._socket.fileno(), data)
+        except BlockingIOError:
+            return 0
+
+    async def send(self, pieces: Sequence[Piece]) -> None:
+        last = len(pieces) - 1
+        for index, piece in enumerate(pieces):
+            if isinstance(piece, FilePiece):
+                await self._send_file(piece)
+            else:
+                await self._send_bytes(memoryview(piece), 0 if index == last else _MORE)
+
+    async def _send_bytes(self, rest: memoryview, flags: int) -> None:
+        while rest:
+            sent = await self._socket.send(rest, flags)
+            rest = rest[sent:]
+
+    async def _send_file(self, piece: FilePiece) -> None:
+        if not _HAS_SENDFILE:
+            return await self._copy_file(piece)
+        descriptor = self._socket.fileno()
+        start, left = piece.start, piece.size_bytes
+        while left:
+            try:
+                sent = os.sendfile(descriptor, piece.file, start, left)
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(descriptor)
+                continue
+            except OSError as error:
+                if error.errno not in _NO_SENDFILE:
+                    raise
+                return await self._copy_file(piece, start, left)
+            if sent == 0:
+                raise EOFError("a log file is shorter than its index says")
+            start += sent
+            left -= sent
+        return None
+
+    async def _copy_file(self, piece: FilePiece, start: int | None = None, left: int | None = None) -> None:
+        for data in read_piece(piece, start, left):
+            await self._send_bytes(memoryview(data), 0)
+
+
+class StreamChannel:
+    """Any trio stream: TLS, or a pair in memory; file pieces are read and sent."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        data = await self._stream.receive_some(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
+        return 0
+
+    async def send(self, pieces: Sequence[Piece]) -> None:
+        for piece in pieces:
+            if isinstance(piece, FilePiece):
+                for data in read_piece(piece):
+                    await self._stream.send_all(data)
+            else:
+                await self._stream.send_all(piece)
+
+
+def read_piece(piece: FilePiece, start: int | None = None, left: int | None = None) -> list[bytes]:
+    """The bytes of a piece of a file, in portions of at most 256 KiB."""
+    start = piece.start if start is None else start
+    left = piece.size_bytes if left is None else left
+    portions = []
+    while left:
+        data = os.pread(piece.file, min(left, _COPY_BYTES), start)
+        if not data:
+            raise EOFError("a log file is shorter than its index says")
+        portions.append(data)
+        start += len(data)
+        left -= len(data)
+    return portions
+
+
+class Frames:
+    """The frames that arrive on one channel, one at a time."""
+
+    def __init__(self, channel: Channel, max_frame_bytes: int) -> None:
+        self._channel = channel
+        self._max_frame_bytes = max_frame_bytes
+        self._buffer = memoryview(bytearray(0))
+        self._start = 0
+        self._end = 0
+
+    def at_hand(self) -> memoryview | None:
+        """The next frame if all of it is here; ``WireError`` if its size is nonsense."""
+        start = self._start
+        held = self._end - start
+        if held < _SIZE_BYTES:
+            return None
+        size = int.from_bytes(self._buffer[start : start + _SIZE_BYTES], "big", signed=True)
+        if not 0 <= size <= self._max_frame_bytes:
+            raise WireError(f"a frame of {size} bytes, where at most {self._max_frame_bytes} are allowed")
+        if held - _SIZE_BYTES < size:
+            return None
+        first = start + _SIZE_BYTES
+        self._start = first + size
+        return self._buffer[first : first + size]
+
+    async def receive(self) -> bool:
+        """Wait for more bytes; false when the peer has hung up."""
+        self._make_room()
+        received = await self._channel.receive_into(self._buffer[self._end :])
+        self._end += received
+        return received > 0
+
+    def _make_room(self) -> None:
+        """Leave free space behind the bytes held: in this buffer if the next frame fits, or in a larger one."""
+        held = self._end - self._start
+        size = len(self._buffer)
+        if held == 0:
+            self._start = self._end = 0
+            if not 0 < size <= KEPT_BUFFER_BYTES:
+                self._buffer = memoryview(bytearray(FIRST_BUFFER_BYTES))
+            return
+        frame = self._next_frame_bytes(held)
+        if self._end < size and (self._start == 0 or self._start + frame <= size):
+            return
+        # Never more than twice what has been received of the frame.
+        needed = min(frame, max(2 * held, 4 * FIRST_BUFFER_BYTES))
+        if needed <= size and held < size:
+            self._buffer[:held] = bytes(self._buffer[self._start : self._end])
+        else:
+            larger = memoryview(bytearray(needed))
+            larger[:held] = self._buffer[self._start : self._end]
+            self._buffer = larger
+        self._start, self._end = 0, held
+
+    def _next_frame_bytes(self, held: int) -> int:
+        """What the next frame takes, its size prefix included, as far as that is known."""
+        if held < _SIZE_BYTES:
+            return FIRST_BUFFER_BYTES
+        size = int.from_bytes(self._buffer[self._start : self._start + _SIZE_BYTES], "big", signed=True)
+        return _SIZE_BYTES + max(size, 0)

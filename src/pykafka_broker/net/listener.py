@@ -1,0 +1,176 @@
+"""Listening sockets: accepting, counting and expiring connections.
+
+A connection may die alone: what it raises is logged once, with its address, and nobody else hears of it.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket as stdlib_socket
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import trio
+
+from pykafka_broker.model.errors import WireError
+from pykafka_broker.model.identity import Session
+from pykafka_broker.net.connection import Answer, Connection
+from pykafka_broker.net.frames import SocketChannel
+from pykafka_broker.wire.exchange import Served
+
+log = logging.getLogger(__name__)
+
+ACCEPT_RETRY_SECONDS = 0.1
+_OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_HUNG_UP = (trio.BrokenResourceError, trio.ClosedResourceError, ConnectionError, TimeoutError)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """What connections may take: the keys of the same names in the broker's configuration."""
+
+    max_frame_bytes: int = 104_857_600
+    max_idle_ms: int = 600_000
+    max_connections: int = 2**31 - 1
+    max_connections_per_ip: int = 2**31 - 1
+    max_connections_per_ip_overrides: dict[str, int] | None = None
+    backlog: int = 50
+    send_buffer_bytes: int = -1
+    receive_buffer_bytes: int = -1
+
+    def per_ip(self, address: str) -> int:
+        """How many connections this address may hold."""
+        overrides = self.max_connections_per_ip_overrides
+        return overrides.get(address, self.max_connections_per_ip) if overrides else self.max_connections_per_ip
+
+
+class Listeners:
+    """All connections of the broker, through all of its listeners, under one set of limits."""
+
+    def __init__(self, served: Served, answer: Answer, limits: Callable[[], ConnectionLimits]) -> None:
+        self._served = served
+        self._answer = answer
+        self._limits = limits
+        self._by_address: Counter[str] = Counter()
+        self._open: dict[_Watched, None] = {}
+        self._room = trio.Event()
+
+    @property
+    def connection_count(self) -> int:
+        """How many connections are open."""
+        return len(self._open)
+
+    async def accept(
+        self, name: str, sockets: list[trio.socket.SocketType], nursery: trio.Nursery, connections: trio.Nursery
+    ) -> None:
+        """Accept on all of the sockets of the listener ``name``; connections live in their own nursery."""
+        for socket in sockets:
+            nursery.start_soon(self._accept_on, name, socket, connections)
+
+    async def _accept_on(self, name: str, socket: trio.socket.SocketType, connections: trio.Nursery) -> None:
+        while True:
+            limits = self._limits()
+            while len(self._open) >= limits.max_connections:
+                self._room = trio.Event()
+                await self._room.wait()
+            try:
+                accepted, address = await socket.accept()
+            except OSError as error:
+                if error.errno in _OUT_OF_RESOURCES:
+                    log.warning("cannot accept a connection listener=%s error=%s", name, error)
+                    await trio.sleep(ACCEPT_RETRY_SECONDS)
+                elif error.errno == errno.EBADF:
+                    return
+                continue
+            host = str(address[0])
+            if self._by_address[host] >= limits.per_ip(host):
+                log.info("too many connections from one address, closing listener=%s address=%s", name, host)
+                accepted.close()
+                continue
+            self._by_address[host] += 1
+            connections.start_soon(self._serve, name, accepted, host, limits)
+
+    async def _serve(self, name: str, socket: trio.socket.SocketType, host: str, limits: ConnectionLimits) -> None:
+        _tune(socket, limits)
+        session = Session(listener=name, host=f"/{host}")
+        connection = Connection(SocketChannel(socket), session, self._served, self._answer, limits.max_frame_bytes)
+        watched = _Watched(connection)
+        self._open[watched] = None
+        try:
+            with watched.scope:
+                await connection.serve()
+        except WireError as error:
+            log.info("closing a connection that broke the protocol address=%s error=%s", host, error)
+        except _HUNG_UP:
+            log.debug("a client hung up address=%s", host)
+        except OSError as error:
+            log.info("a connection failed address=%s error=%s", host, error)
+        except Exception:
+            log.exception("a connection failed address=%s", host)
+        finally:
+            del self._open[watched]
+            self._by_address[host] -= 1
+            if not self._by_address[host]:
+                del self._by_address[host]
+            self._room.set()
+            socket.close()
+
+    async def expire_idle(self) -> None:
+        """Close connections on which the client has asked nothing for ``connections.max.idle.ms``; never ends.
+
+        Looking round a few times per limit is enough: a connection lives at most a quarter longer than it may.
+        """
+        while True:
+            max_idle_ms = self._limits().max_idle_ms
+            if max_idle_ms < 0:
+                await trio.sleep(60)
+                continue
+            await trio.sleep(max(max_idle_ms / 4000, 0.05))
+            for watched in list(self._open):
+                if watched.has_been_idle(4):
+                    log.debug("closing an idle connection")
+                    watched.scope.cancel()
+
+
+class _Watched:
+    """A connection and how many rounds of the idle watch it has seen without a request."""
+
+    __slots__ = ("_connection", "_rounds", "_seen", "scope")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._rounds = 0
+        self._seen = -1
+        self.scope = trio.CancelScope()
+
+    def has_been_idle(self, rounds: int) -> bool:
+        if not self._connection.is_idle or self._connection.received != self._seen:
+            self._seen = self._connection.received
+            self._rounds = 0
+            return False
+        self._rounds += 1
+        return self._rounds >= rounds
+
+
+def _tune(socket: trio.socket.SocketType, limits: ConnectionLimits) -> None:
+    socket.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)
+    socket.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_KEEPALIVE, 1)
+    if limits.send_buffer_bytes > 0:
+        socket.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_SNDBUF, limits.send_buffer_bytes)
+
+
+async def bind(host: str, port: int, limits: ConnectionLimits) -> list[trio.socket.SocketType]:
+    """Sockets that listen on host and port (port 0: a free one, the same on every address); ``OSError``."""
+    listeners = await trio.open_tcp_listeners(port, host=host or None, backlog=limits.backlog)
+    if port == 0 and len(listeners) > 1:
+        # One advertised port for all addresses of the host: keep the first address's port for the others.
+        chosen = listeners[0].socket.getsockname()[1]
+        for listener in listeners:
+            await listener.aclose()
+        listeners = await trio.open_tcp_listeners(chosen, host=host or None, backlog=limits.backlog)
+    for listener in listeners:
+        if limits.receive_buffer_bytes > 0:
+            listener.socket.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_RCVBUF, limits.receive_buffer_bytes)
+    return [listener.socket for listener in listeners]
