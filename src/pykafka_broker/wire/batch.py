@@ -204,8 +204,10 @@ def stamp_append_time(batch: bytearray | memoryview, now: int) -> None:
     _CRC.pack_into(batch, 17, crc32c(memoryview(batch)[CRC_FROM:]))
 
 
-def set_max_timestamp(batch: bytearray | memoryview, max_timestamp: int) -> None:
-    """Correct what the header says of the records' greatest timestamp (ms), with a new CRC."""
+def stamp_create_time(batch: bytearray | memoryview, max_timestamp: int) -> None:
+    """Let the records' own times count (CreateTime), the greatest of which is ``max_timestamp`` (ms); a new CRC."""
+    attributes: int = _ATTRIBUTES.unpack_from(batch, 21)[0]
+    _ATTRIBUTES.pack_into(batch, 21, attributes & ~LOG_APPEND_TIME)
     _OFFSET.pack_into(batch, 35, max_timestamp)
     _CRC.pack_into(batch, 17, crc32c(memoryview(batch)[CRC_FROM:]))
 
