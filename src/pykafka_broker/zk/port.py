@@ -7,10 +7,10 @@ process, kept on disk). Paths are absolute and relative to the chroot. Every met
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 
 class CoordinationError(Exception):
@@ -37,8 +37,20 @@ class NotEmpty(CoordinationError):
     """The node still has children."""
 
 
+class ParentIsEphemeral(CoordinationError):
+    """The parent is an ephemeral node, which cannot have children."""
+
+
+class NodeTooLarge(CoordinationError):
+    """The data is longer than ``MAX_DATA_BYTES``; ZooKeeper would hang up on whoever sends it."""
+
+
 class SessionLost(Exception):
     """The session has ended, and its ephemeral nodes with it; nothing more can be asked of it."""
+
+
+MAX_DATA_BYTES = 0xF0000
+"""The most a node may hold: ZooKeeper's ``jute.maxbuffer`` (1 MB) with room for the rest of the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +164,33 @@ class Coordination(Protocol):
         ...
 
     def watching_data(self, path: str) -> AbstractAsyncContextManager[Changes]:
-        """Told when the node is created, written or deleted."""
+        """Told when the node is created, written or deleted; it need not be there."""
         ...
 
     def watching_children(self, path: str) -> AbstractAsyncContextManager[Changes]:
-        """Told when a child of the node comes or goes, or the node itself is deleted."""
+        """Told when a child of the node comes or goes, or the node itself does; it need not be there."""
+        ...
+
+
+class House(Coordination, Protocol):
+    """Where sessions come from, one after the other.
+
+    Used as a ``Coordination`` it speaks through the session of the moment, and waits for one where there is none: right
+    for a request of a client, which has its own time limit. What must end with a session (registration, candidacy,
+    watching) belongs into ``during_sessions``.
+    """
+
+    async def during_sessions(self, serve: Callable[[Coordination], Awaitable[None]]) -> NoReturn:
+        """Run ``serve`` for each session in turn, in a scope that is cancelled when that session is lost.
+
+        When it returns by itself, the next call comes with the next session. ``SessionLost`` raised by it counts as
+        the loss of its session; anything else goes on to the caller.
+        """
+        ...
+
+    def gathered(self) -> AbstractAsyncContextManager[None]:
+        """Answer writes at once and make them lasting together on the way out.
+
+        For the start of a broker, when nobody has been told anything yet; a real ensemble goes on as ever.
+        """
         ...

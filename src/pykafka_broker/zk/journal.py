@@ -1,0 +1,296 @@
+"""The embedded tree on disk: one file, a snapshot followed by the transactions since.
+
+Layout (all numbers big-endian)::
+
+    file         MAGIC, then entries; the first entry is a snapshot, the others are transactions
+    entry        marker (4 bytes), length of payload (u32), CRC-32C of durable and payload (u32), durable (u64), payload
+    transaction  zxid (i64), time in ms (i64), number of effects (u32), effects
+    effect       kind (u8: 1 made, 2 wrote, 3 gone), owner (i64), lengths, path, data
+    snapshot     zxid (i64), number of nodes (u32), nodes
+    node         czxid, mzxid, created ms, owner (i64 each), version, births (u32 each), lengths, path, data
+    lengths      of path (u16) and of data (i32, -1 null)
+
+``durable`` is how much of the file was known to be on the disk when the entry was written. An entry that cannot be
+read ends the file (a crash cut it short; nobody was told of it), unless a later entry claims that it was on the disk:
+then the file has been damaged, and guessing would lose what was promised (``DamagedJournal``).
+
+All of it blocks; who calls it from where is decided in ``zk/embedded.py``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+from pathlib import Path
+from typing import Final
+
+from crc32c import crc32c
+
+from pykafka_broker.zk.tree import Effect, Entry, Gone, Made, Transaction, Tree, Wrote
+
+MAGIC: Final = b"pykafka tree 1\n\0"
+MARKER: Final = b"\xf0\x9f\x8c\xb2"
+FILE: Final = "tree"
+FRESH: Final = "tree.new"
+
+_HEAD = struct.Struct(">4sIIQ")
+_TRANSACTION = struct.Struct(">qqI")
+_EFFECT = struct.Struct(">BqHi")
+_SNAPSHOT = struct.Struct(">qI")
+_NODE = struct.Struct(">qqqqIIHi")
+_DURABLE = struct.Struct(">Q")
+_MADE, _WROTE, _GONE = 1, 2, 3
+
+
+class DamagedJournal(Exception):
+    """The file has lost something that was on the disk before; ``position`` is the first byte not understood."""
+
+    def __init__(self, path: Path, position: int) -> None:
+        super().__init__(f"{path} is damaged at byte {position}; restore it from a backup or remove it to start anew")
+        self.path = path
+        self.position = position
+
+
+class JournalInUse(Exception):
+    """Another process has the directory open."""
+
+
+class Journal:
+    """The open file. After a failed ``sync`` or ``rewrite`` nothing is known of it any more: do not go on."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._folder = -1
+        self._file = -1
+        self._unlisted: list[Path] = []
+        self.size_bytes = 0
+        self.durable_bytes = 0
+        self.snapshot_bytes = 0
+
+    @classmethod
+    def open(cls, directory: Path) -> tuple[Journal, Tree]:
+        """Open or begin the journal there, and read the tree back.
+
+        Raises ``JournalInUse``, ``DamagedJournal`` or ``OSError``.
+        """
+        journal = cls(directory)
+        try:
+            tree = journal._open()
+        except BaseException:
+            journal.close()
+            raise
+        return journal, tree
+
+    @property
+    def tail_bytes(self) -> int:
+        """How much has been written since the snapshot."""
+        return self.size_bytes - self.snapshot_bytes
+
+    def append(self, transaction: Transaction) -> None:
+        """Write the transaction behind the others, which makes it survive this process, though not yet the machine.
+
+        When that fails the file is as before, and the ``OSError`` is raised.
+        """
+        entry = _entry(_written(transaction), self.durable_bytes)
+        try:
+            _write(self._file, entry)
+        except OSError:
+            os.ftruncate(self._file, self.size_bytes)
+            raise
+        self.size_bytes += len(entry)
+
+    def sync(self) -> None:
+        """Make all that has been appended before this call survive the machine as well."""
+        size = self.size_bytes
+        os.fdatasync(self._file)
+        while self._unlisted:
+            _sync_folder(self._unlisted[-1])
+            self._unlisted.pop()
+        self.durable_bytes = max(self.durable_bytes, size)
+
+    def rewrite(self, tree: Tree) -> None:
+        """Begin the file anew with a snapshot of the tree; nothing may be appended meanwhile."""
+        fresh = self._directory / FRESH
+        file = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            content = MAGIC + _entry(_pictured(tree), 0)
+            _write(file, content)
+            os.fsync(file)
+            fresh.rename(self._directory / FILE)
+            os.fsync(self._folder)
+            while self._unlisted:
+                _sync_folder(self._unlisted.pop())
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(self._file)
+        self._file = file
+        self.size_bytes = self.durable_bytes = self.snapshot_bytes = len(content)
+
+    def close(self) -> None:
+        """Let the file go; what was not synced is left to the machine."""
+        for descriptor in (self._file, self._folder):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._file = self._folder = -1
+
+    def _open(self) -> Tree:
+        if not self._directory.is_dir():
+            self._directory.mkdir(parents=True)
+            self._unlisted.append(self._directory.parent)
+        self._folder = os.open(self._directory, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise JournalInUse(f"{self._directory} is in use by another process") from None
+        path = self._directory / FILE
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        content = path.read_bytes()
+        beginning = MAGIC + _entry(_pictured(Tree()), 0)
+        if len(content) < len(beginning) and beginning.startswith(content):
+            return self._begin(beginning)
+        tree = Tree()
+        if not content.startswith(MAGIC):
+            raise DamagedJournal(path, 0)
+        payload, end = _read(content, len(MAGIC))
+        if payload is None:
+            raise DamagedJournal(path, len(MAGIC))
+        _restore(tree, payload)
+        self.snapshot_bytes = end
+        while end < len(content):
+            payload, after = _read(content, end)
+            if payload is None:
+                if _claimed(content, end) > end:
+                    raise DamagedJournal(path, end)
+                os.ftruncate(self._file, end)
+                break
+            _replay(tree, payload)
+            end = after
+        self.size_bytes = end
+        return tree
+
+    def _begin(self, beginning: bytes) -> Tree:
+        os.ftruncate(self._file, 0)
+        _write(self._file, beginning)
+        self._unlisted.append(self._directory)
+        self.size_bytes = self.snapshot_bytes = len(beginning)
+        return Tree()
+
+
+def _write(file: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(file, rest) :]
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _entry(payload: bytes, durable: int) -> bytes:
+    checked = _DURABLE.pack(durable) + payload
+    return _HEAD.pack(MARKER, len(payload), crc32c(checked), durable) + payload
+
+
+def _read(content: bytes, position: int) -> tuple[memoryview | None, int]:
+    """The payload of the entry there and where it ends; no payload when there is no whole entry."""
+    start = position + _HEAD.size
+    if start > len(content):
+        return None, position
+    marker, length, crc, _ = _HEAD.unpack_from(content, position)
+    end = start + length
+    if marker != MARKER or end > len(content):
+        return None, position
+    view = memoryview(content)
+    if crc32c(view[start - _DURABLE.size : end]) != crc:
+        return None, position
+    return view[start:end], end
+
+
+def _claimed(content: bytes, position: int) -> int:
+    """The most of the file that an entry behind ``position`` says was on the disk."""
+    claimed = 0
+    while (position := content.find(MARKER, position + 1)) >= 0:
+        payload, _ = _read(content, position)
+        if payload is not None:
+            claimed = max(claimed, _HEAD.unpack_from(content, position)[3])
+    return claimed
+
+
+def _written(transaction: Transaction) -> bytes:
+    parts = [_TRANSACTION.pack(transaction.zxid, transaction.now_ms, len(transaction.effects))]
+    for effect in transaction.effects:
+        path = effect.path.encode()
+        data: bytes | None = None
+        kind, owner = _GONE, 0
+        if isinstance(effect, Made):
+            kind, owner, data = _MADE, effect.owner, effect.data
+        elif isinstance(effect, Wrote):
+            kind, data = _WROTE, effect.data
+        parts.append(_EFFECT.pack(kind, owner, len(path), -1 if data is None else len(data)))
+        parts.append(path)
+        parts.append(data or b"")
+    return b"".join(parts)
+
+
+def _replay(tree: Tree, payload: memoryview) -> None:
+    zxid, now_ms, count = _TRANSACTION.unpack_from(payload)
+    position = _TRANSACTION.size
+    effects: list[Effect] = []
+    for _ in range(count):
+        kind, owner, path_bytes, data_bytes = _EFFECT.unpack_from(payload, position)
+        position += _EFFECT.size
+        path, data, position = _named(payload, position, path_bytes, data_bytes)
+        if kind == _MADE:
+            effects.append(Made(path, data, owner))
+        elif kind == _WROTE:
+            effects.append(Wrote(path, data))
+        else:
+            effects.append(Gone(path))
+    tree.replay(zxid, now_ms, effects)
+
+
+def _pictured(tree: Tree) -> bytes:
+    parts = [_SNAPSHOT.pack(tree.zxid, len(tree))]
+    for path, entry in tree.entries():
+        name = path.encode()
+        data = entry.data
+        parts.append(
+            _NODE.pack(
+                entry.czxid,
+                entry.mzxid,
+                entry.created_ms,
+                entry.owner,
+                entry.version,
+                entry.births,
+                len(name),
+                -1 if data is None else len(data),
+            )
+        )
+        parts.append(name)
+        parts.append(data or b"")
+    return b"".join(parts)
+
+
+def _restore(tree: Tree, payload: memoryview) -> None:
+    tree.zxid, count = _SNAPSHOT.unpack_from(payload)
+    position = _SNAPSHOT.size
+    for _ in range(count):
+        czxid, mzxid, created_ms, owner, version, births, path_bytes, data_bytes = _NODE.unpack_from(payload, position)
+        position += _NODE.size
+        path, data, position = _named(payload, position, path_bytes, data_bytes)
+        tree.put(path, Entry(data, czxid, mzxid, version, created_ms, owner, births, set()))
+
+
+def _named(payload: memoryview, position: int, path_bytes: int, data_bytes: int) -> tuple[str, bytes | None, int]:
+    middle = position + path_bytes
+    path = str(payload[position:middle], "utf-8")
+    if data_bytes < 0:
+        return path, None, middle
+    end = middle + data_bytes
+    return path, bytes(payload[middle:end]), end
