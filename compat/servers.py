@@ -141,7 +141,7 @@ class ZooKeeperServer(Server):
         try:
             with socket.create_connection(("127.0.0.1", self.port), 1) as connection:
                 connection.sendall(b"srvr")
-                return b"Mode: standalone" in connection.recv(4096)
+                return bool(b"Mode: standalone" in connection.recv(4096))
         except OSError:
             return False
 
@@ -200,7 +200,8 @@ def _java(version: str, heap: str, main: str, *arguments: str) -> list[str]:
     logging = CHECKOUT / "compat" / "java" / "launcher" / "log4j-server.properties"
     flags = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"] if heap != "1G" else ["-XX:+UseG1GC"]
     return [
-        "java", f"-Xmx{heap}", f"-Xms{heap}", *flags, "-Djava.awt.headless=true", f"-Dlog4j.configuration=file:{logging}",
+        "java", f"-Xmx{heap}", f"-Xms{heap}", *flags,
+        "-Djava.awt.headless=true", f"-Dlog4j.configuration=file:{logging}",
         "-cp", class_path_text(version), main, *arguments,
     ]  # fmt: skip
 
