@@ -330,3 +330,8 @@ class ClusterSettings(Section):
         importance=Importance.HIGH,
         says="Whether nodes may be written by this broker's user only.",
     )
+
+    @property
+    def has_zookeeper(self) -> bool:
+        """Whether a ZooKeeper ensemble coordinates, rather than the tree in the process."""
+        return bool(self.zookeeper_connect and self.zookeeper_connect.strip())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import math
-import re
 import sys
 from collections.abc import Sequence
 
@@ -52,10 +51,7 @@ class InvalidValue(ValueError):
 
 
 _BITS = {Kind.INT: 31, Kind.SHORT: 15, Kind.LONG: 63}
-_WHOLE = re.compile(r"[+-]?[0-9]+")
-_DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[fFdD]?")
 _SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "+Infinity": math.inf, "-Infinity": -math.inf}
-_COMMA = re.compile(r"\s*,\s*")
 
 
 def read_value(key: str, kind: Kind, text: str) -> Value:
@@ -68,20 +64,34 @@ def read_value(key: str, kind: Kind, text: str) -> Value:
         return lowered == "true"
     if kind in _BITS:
         bound = 1 << _BITS[kind]
-        if not _WHOLE.fullmatch(trimmed) or not -bound <= int(trimmed) < bound:
+        digits = trimmed[1:] if trimmed[:1] in ("+", "-") else trimmed
+        if not (digits.isascii() and digits.isdigit() and -bound <= int(trimmed) < bound):
             raise InvalidValue(key, text, f"Not a number of type {kind.name}")
         return int(trimmed)
     if kind is Kind.DOUBLE:
-        if trimmed in _SPECIAL:
-            return _SPECIAL[trimmed]
-        if not _DECIMAL.fullmatch(trimmed):
-            raise InvalidValue(key, text, "Not a number of type DOUBLE")
-        return float(trimmed.rstrip("fFdD"))
+        return _read_double(key, text, trimmed)
     if kind is Kind.LIST:
-        return tuple(_COMMA.split(trimmed)) if trimmed else ()
+        return tuple(part.strip() for part in trimmed.split(",")) if trimmed else ()
     if kind is Kind.PASSWORD:
         return text
     return trimmed
+
+
+def _read_double(key: str, text: str, trimmed: str) -> float:
+    """``Double.parseDouble``: no underscores, an optional type letter, hexadecimal floats, its own special names."""
+    if trimmed in _SPECIAL:
+        return _SPECIAL[trimmed]
+    digits = trimmed[:-1] if trimmed[-1:] in ("f", "F", "d", "D") else trimmed
+    try:
+        if "_" in digits or not digits.isascii() or digits != digits.strip():
+            raise ValueError
+        if "x" in digits.lower():
+            return float.fromhex(digits if "p" in digits.lower() else "")
+        if digits.lower().strip("+-") in ("nan", "inf", "infinity"):
+            raise ValueError
+        return float(digits)
+    except (ValueError, OverflowError):
+        raise InvalidValue(key, text, "Not a number of type DOUBLE") from None
 
 
 def show_value(kind: Kind, value: Value) -> str | None:

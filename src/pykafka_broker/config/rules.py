@@ -43,12 +43,10 @@ def between_or(low: int, high: int, special: int) -> Rule:
     """A range, and one number outside of it that means "the codec's own default"."""
 
     def check(key: str, value: Value) -> None:
-        if value is None:
-            raise InvalidValue(key, None, "Value must be non-null")
-        if value != special:
-            inside(key, value)
+        number = _number(key, value)
+        if number != special and not low <= number <= high:
+            raise InvalidValue(key, value, f"Value must be between {low} and {high} or equal to {special}")
 
-    inside = between(low, high)
     return check
 
 

@@ -29,4 +29,4 @@ def full_version(name: str) -> str | None:
 def metadata_version(key: str, value: Value) -> None:
     """``MetadataVersionValidator``."""
     if not isinstance(value, str) or full_version(value) is None:
-        raise InvalidValue(key, value, f"Version {value} is not a valid version.")
+        raise InvalidValue(key, value, f"Version {value} is not a valid version")
