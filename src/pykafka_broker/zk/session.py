@@ -1,0 +1,540 @@
+"""The coordination port on a real ZooKeeper ensemble, through kazoo.
+
+``Ensemble`` keeps one session at a time, one after the other: a lost connection is waited out, a session that expired
+is followed by a new one. ``ZkSession`` is the port on one of them. kazoo runs threads of its own; ``zk/settle.py``
+brings their results here, and nothing here blocks. Credentials, TLS and ACLs other than world-open are not done.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, NoReturn, TypeVar
+
+import trio
+from kazoo import exceptions
+from kazoo.client import KazooClient
+from kazoo.handlers.threading import SequentialThreadingHandler
+from kazoo.interfaces import IAsyncResult
+from kazoo.protocol import serialization
+from kazoo.protocol.states import KazooState, ZnodeStat
+from kazoo.security import OPEN_ACL_UNSAFE
+
+from pykafka_broker.zk.doubt import outcome_of
+from pykafka_broker.zk.paths import checked, fitting, lineage, under
+from pykafka_broker.zk.port import (
+    BadVersion,
+    Change,
+    Changes,
+    Check,
+    Coordination,
+    CoordinationError,
+    Create,
+    Delete,
+    Done,
+    House,
+    Node,
+    NodeExists,
+    NoNode,
+    NotEmpty,
+    ParentIsEphemeral,
+    Replace,
+    SessionLost,
+    Stat,
+)
+from pykafka_broker.zk.settle import from_thread, settled
+from pykafka_broker.zk.spans import run_until
+
+CLOSING_TIMEOUT_S = 5.0
+"""How long to wait for the ensemble to take leave; then the session is left to expire."""
+
+_EPHEMERAL, _SEQUENTIAL = 1, 2
+_REFUSALS: dict[type[Exception], type[CoordinationError]] = {
+    exceptions.NoNodeError: NoNode,
+    exceptions.NodeExistsError: NodeExists,
+    exceptions.BadVersionError: BadVersion,
+    exceptions.NotEmptyError: NotEmpty,
+    exceptions.NoChildrenForEphemeralsError: ParentIsEphemeral,
+}
+_Answer = TypeVar("_Answer")
+
+
+class ConnectionTimeout(Exception):
+    """No server of the ensemble has answered in time (Kafka's ``ZooKeeperClientTimeoutException``)."""
+
+
+class _AnswerLost(Exception):
+    """The connection broke while a request was under way: it may have been carried out, or not."""
+
+
+class _Handler(SequentialThreadingHandler):  # type: ignore[misc]
+    """kazoo's threads, except that being stopped while connecting is no reason for a traceback."""
+
+    def spawn(self, func: Callable[..., object], *args: Any, **kwargs: Any) -> threading.Thread:
+        def run() -> None:
+            try:
+                func(*args, **kwargs)
+            except InterruptedError:
+                return
+
+        thread: threading.Thread = super().spawn(run)
+        return thread
+
+
+class _Watched:
+    """One node watched in one way, for all who watch it: armed again by whoever asks next after it went off."""
+
+    def __init__(self, arm: Callable[[Callable[[object], None]], Awaitable[None]]) -> None:
+        self._arm = arm
+        self._armed = False
+        self._arming = trio.Lock()
+        self._token = trio.lowlevel.current_trio_token()
+        self._bells: set[trio.Event] = set()
+
+    async def armed(self) -> None:
+        async with self._arming:
+            if not self._armed:
+                self._armed = True
+                try:
+                    await self._arm(self._went_off_in_kazoo)
+                except BaseException:
+                    self._armed = False
+                    raise
+
+    def _went_off_in_kazoo(self, event: object) -> None:
+        from_thread(self._token, self._went_off)
+
+    def _went_off(self) -> None:
+        self._armed = False
+        for bell in self._bells:
+            bell.set()
+        self._bells.clear()
+
+    def bell(self) -> trio.Event:
+        bell = trio.Event()
+        self._bells.add(bell)
+        return bell
+
+    def forget(self, bell: trio.Event) -> None:
+        self._bells.discard(bell)
+
+
+class _Watch:
+    """One open watch on something watched."""
+
+    def __init__(self, watched: _Watched) -> None:
+        self._watched = watched
+        self._bell = watched.bell()
+
+    async def wait(self) -> None:
+        await self._bell.wait()
+        bell = self._watched.bell()
+        try:
+            await self._watched.armed()
+        except BaseException:
+            self._watched.forget(bell)  # the old one stays rung: whoever waits again arms again
+            raise
+        self._bell = bell
+
+    def close(self) -> None:
+        self._watched.forget(self._bell)
+
+
+class ZkSession:
+    """One session with the ensemble (``Coordination``)."""
+
+    def __init__(
+        self, client: KazooClient, guard: _Guard, session_id: int, root: str, in_flight: trio.Semaphore
+    ) -> None:
+        self._client = client
+        self._guard = guard
+        self._root = root
+        self._in_flight = in_flight
+        self._watched: dict[tuple[str, bool], _Watched] = {}
+        self.session_id = session_id
+        self.ended = trio.Event()
+
+    async def read(self, path: str) -> Node:
+        full = self._full(path)
+        data, stat = await self._asked(path, lambda: self._client.get_async(full))
+        return Node(data, _stat(stat))
+
+    async def children(self, path: str) -> tuple[str, ...]:
+        full = self._full(path)
+        return tuple(sorted(await self._asked(path, lambda: self._client.get_children_async(full))))
+
+    async def create(
+        self, path: str, data: bytes | None = None, *, ephemeral: bool = False, sequential: bool = False
+    ) -> str:
+        full = self._full(path)
+        fitting(path, data)
+        if path == "/":
+            raise NodeExists(path)
+
+        async def once() -> tuple[Done, ...]:
+            made = await self._once(
+                path,
+                lambda: self._client.create_async(
+                    full, data, acl=OPEN_ACL_UNSAFE, ephemeral=ephemeral, sequence=sequential
+                ),
+            )
+            return (self._bare(made),)
+
+        (made,) = await self._insisted((Create(path, data, ephemeral, sequential),), once)
+        assert isinstance(made, str)
+        return made
+
+    async def ensure(self, path: str) -> None:
+        missing = list(lineage(checked(path)))
+        depth = len(missing) - 1
+        while 0 <= depth < len(missing):
+            try:
+                await self.create(missing[depth])
+            except NoNode:
+                depth -= 1
+            except NodeExists:
+                depth += 1
+            else:
+                depth += 1
+
+    async def replace(self, path: str, data: bytes | None, expected: int = -1) -> Stat:
+        full = self._full(path)
+        fitting(path, data)
+
+        async def once() -> tuple[Done, ...]:
+            return (_stat(await self._once(path, lambda: self._client.set_async(full, data, expected))),)
+
+        (stat,) = await self._insisted((Replace(path, data, expected),), once)
+        assert isinstance(stat, Stat)
+        return stat
+
+    async def delete(self, path: str, expected: int = -1) -> None:
+        full = self._full(path)
+        if path == "/":
+            raise ValueError("the root cannot be deleted")
+
+        async def once() -> tuple[Done, ...]:
+            await self._once(path, lambda: self._client.delete_async(full, expected))
+            return (None,)
+
+        await self._insisted((Delete(path, expected),), once)
+
+    async def delete_tree(self, path: str) -> None:
+        while True:
+            try:
+                for name in await self.children(path):
+                    await self.delete_tree(under(path, name))
+                return await self.delete(path)
+            except NoNode:
+                return None
+            except NotEmpty:
+                continue
+
+    async def together(self, changes: Sequence[Change]) -> tuple[Done, ...]:
+        if not changes:
+            return ()
+        operations = [self._operation(change) for change in changes]
+
+        async def once() -> tuple[Done, ...]:
+            transaction = self._client.transaction()
+            transaction.operations.extend(operations)
+            results = await self._once("", transaction.commit_async)
+            for change, result in zip(changes, results, strict=True):
+                if isinstance(result, exceptions.RolledBackError | exceptions.RuntimeInconsistency):
+                    continue
+                if isinstance(result, Exception):
+                    raise _refusal(change.path, result)
+            return tuple(self._done(change, result) for change, result in zip(changes, results, strict=True))
+
+        return await self._insisted(tuple(changes), once)
+
+    def watching_data(self, path: str) -> AbstractAsyncContextManager[Changes]:
+        return self._watching(path, children=False)
+
+    def watching_children(self, path: str) -> AbstractAsyncContextManager[Changes]:
+        return self._watching(path, children=True)
+
+    def end(self) -> None:
+        """The session is over: whoever waits for its end is told."""
+        self.ended.set()
+
+    @asynccontextmanager
+    async def _watching(self, path: str, children: bool) -> AsyncIterator[Changes]:
+        full = self._full(path)
+        key = (path, children)
+        if key not in self._watched:
+
+            async def arm(tell: Callable[[object], None]) -> None:
+                if not children:
+                    await self._asked(path, lambda: self._client.exists_async(full, tell))
+                    return
+                there = True
+                while there:  # it may come between the two questions
+                    try:
+                        await self._asked(path, lambda: self._client.get_children_async(full, tell))
+                        return
+                    except NoNode:
+                        there = await self._asked(path, lambda: self._client.exists_async(full, tell)) is not None
+
+            self._watched[key] = _Watched(arm)
+        watched = self._watched[key]
+        watch = _Watch(watched)
+        try:
+            await watched.armed()
+            yield watch
+        finally:
+            watch.close()
+
+    async def _asked(self, path: str, submit: Callable[[], IAsyncResult]) -> Any:
+        """Ask what changes nothing, again and again until there is an answer."""
+        while True:
+            try:
+                return await self._once(path, submit)
+            except _AnswerLost:
+                continue
+
+    async def _insisted(
+        self, changes: tuple[Change, ...], once: Callable[[], Awaitable[tuple[Done, ...]]]
+    ) -> tuple[Done, ...]:
+        """Ask for changes until there is an answer; see ``zk/doubt.py`` for those that were asked twice."""
+        since = self._client.last_zxid
+        repeated = False
+        while True:
+            try:
+                return await once()
+            except _AnswerLost:
+                repeated = True
+            except CoordinationError:
+                done = await outcome_of(changes, since, self.session_id, self.read) if repeated else None
+                if done is None:
+                    raise
+                return done
+
+    async def _once(self, path: str, submit: Callable[[], IAsyncResult]) -> Any:
+        async with self._in_flight:
+            pending = self._guard.submitted(self.session_id, submit)
+            try:
+                return await settled(pending)
+            except (exceptions.ConnectionLoss, exceptions.OperationTimeoutError) as error:
+                raise _AnswerLost from error
+            except (exceptions.SessionExpiredError, exceptions.ConnectionClosedError) as error:
+                raise SessionLost("the session with ZooKeeper has ended") from error
+            except exceptions.KazooException as error:
+                raise _refusal(path, error) from error
+
+    def _full(self, path: str) -> str:
+        checked(path)
+        return (self._root or "/") if path == "/" else self._root + path
+
+    def _bare(self, full: str) -> str:
+        return full[len(self._root) :]
+
+    def _operation(self, change: Change) -> Any:
+        full = self._full(change.path)
+        match change:
+            case Create(path, data, ephemeral, sequential):
+                flags = _EPHEMERAL * ephemeral | _SEQUENTIAL * sequential
+                return serialization.Create(full, fitting(path, data), OPEN_ACL_UNSAFE, flags)
+            case Replace(path, data, expected):
+                return serialization.SetData(full, fitting(path, data), expected)
+            case Delete(path, expected):
+                if path == "/":
+                    raise ValueError("the root cannot be deleted")
+                return serialization.Delete(full, expected)
+            case Check(_, expected):
+                return serialization.CheckVersion(full, expected)
+
+    def _done(self, change: Change, result: Any) -> Done:
+        match change:
+            case Create():
+                return self._bare(result)
+            case Replace():
+                return _stat(result)
+            case _:
+                return None
+
+
+class _Guard:
+    """Keeps what was asked of one session from being sent in the next, which kazoo opens by itself."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._session_id: int | None = None
+
+    def admit(self, session_id: int | None) -> None:
+        """Only requests of this session may be sent from now on; called on kazoo's thread."""
+        with self._lock:
+            self._session_id = session_id
+
+    def submitted(self, session_id: int, submit: Callable[[], IAsyncResult]) -> IAsyncResult:
+        with self._lock:
+            if session_id != self._session_id:
+                raise SessionLost("the session with ZooKeeper has ended")
+            return submit()
+
+
+class Ensemble:
+    """A ZooKeeper ensemble as a house (``House``)."""
+
+    def __init__(self, client: KazooClient, root: str, max_in_flight: int) -> None:
+        self._client = client
+        self._root = root
+        self._in_flight = trio.Semaphore(max_in_flight)
+        self._guard = _Guard()
+        self._token = trio.lowlevel.current_trio_token()
+        self._session: ZkSession | None = None
+        self._news = trio.Event()
+        self._closed = False
+        self.is_connected = False
+        """Whether there is a connection right now; requests wait where there is none."""
+        client.add_listener(self._state_in_kazoo)
+
+    @property
+    def session_id(self) -> int:
+        """The session of the moment; 0 between two."""
+        return 0 if self._session is None else self._session.session_id
+
+    async def session(self) -> ZkSession:
+        """The session of the moment, or else the next one; ``SessionLost`` when there will be none."""
+        while self._session is None:
+            if self._closed:
+                raise SessionLost("the connection to ZooKeeper has been closed")
+            await self._news.wait()
+        return self._session
+
+    async def during_sessions(self, serve: Callable[[Coordination], Awaitable[None]]) -> NoReturn:
+        while True:
+            await self._during(await self.session(), serve)
+
+    @asynccontextmanager
+    async def gathered(self) -> AsyncIterator[None]:
+        yield
+
+    async def read(self, path: str) -> Node:
+        return await (await self.session()).read(path)
+
+    async def children(self, path: str) -> tuple[str, ...]:
+        return await (await self.session()).children(path)
+
+    async def create(
+        self, path: str, data: bytes | None = None, *, ephemeral: bool = False, sequential: bool = False
+    ) -> str:
+        return await (await self.session()).create(path, data, ephemeral=ephemeral, sequential=sequential)
+
+    async def ensure(self, path: str) -> None:
+        await (await self.session()).ensure(path)
+
+    async def replace(self, path: str, data: bytes | None, expected: int = -1) -> Stat:
+        return await (await self.session()).replace(path, data, expected)
+
+    async def delete(self, path: str, expected: int = -1) -> None:
+        await (await self.session()).delete(path, expected)
+
+    async def delete_tree(self, path: str) -> None:
+        await (await self.session()).delete_tree(path)
+
+    async def together(self, changes: Sequence[Change]) -> tuple[Done, ...]:
+        return await (await self.session()).together(changes)
+
+    @asynccontextmanager
+    async def watching_data(self, path: str) -> AsyncIterator[Changes]:
+        async with (await self.session()).watching_data(path) as changes:
+            yield changes
+
+    @asynccontextmanager
+    async def watching_children(self, path: str) -> AsyncIterator[Changes]:
+        async with (await self.session()).watching_children(path) as changes:
+            yield changes
+
+    async def connect(self, timeout_ms: int) -> None:
+        """Begin the first session and make the chroot if it is missing; ``ConnectionTimeout``."""
+        self._client.start_async()
+        with trio.move_on_after(timeout_ms / 1000) as waiting:
+            session = await self.session()
+            if self._root:
+                await ZkSession(self._client, self._guard, session.session_id, "", self._in_flight).ensure(self._root)
+        if waiting.cancelled_caught:
+            raise ConnectionTimeout("Timed out waiting for connection while in state: CONNECTING")
+
+    async def close(self) -> None:
+        """End the session, so that its ephemeral nodes go at once; not waited for when nobody answers."""
+        over = trio.Event()
+        self._closed = True
+        self._news.set()
+        if self._session is not None:
+            self._session.end()
+            self._session = None
+
+        def take_leave() -> None:
+            try:
+                self._client.stop()
+                self._client.close()
+            finally:
+                from_thread(self._token, over.set)
+
+        with trio.move_on_after(CLOSING_TIMEOUT_S, shield=True):
+            self._client.handler.spawn(take_leave)
+            await over.wait()
+
+    async def _during(self, session: ZkSession, serve: Callable[[Coordination], Awaitable[None]]) -> None:
+        await run_until(session.ended.wait, lambda: serve(session), forgiving=SessionLost)
+        await session.ended.wait()
+
+    def _state_in_kazoo(self, state: str) -> None:
+        """Called on kazoo's thread, before requests are failed or taken over: must not block."""
+        session_id = None
+        if state != KazooState.LOST:
+            identity = self._client.client_id
+            session_id = identity[0] if identity else None
+        if state == KazooState.CONNECTED:
+            self._guard.admit(session_id)
+        elif state == KazooState.LOST:
+            self._guard.admit(None)
+        from_thread(self._token, self._state_changed, state, session_id)
+
+    def _state_changed(self, state: str, session_id: int | None) -> None:
+        self.is_connected = state == KazooState.CONNECTED
+        session = self._session
+        if session is not None and (state == KazooState.LOST or session_id not in (None, session.session_id)):
+            session.end()
+            session = self._session = None
+        if state == KazooState.CONNECTED and session is None and session_id is not None and not self._closed:
+            self._session = ZkSession(self._client, self._guard, session_id, self._root, self._in_flight)
+            self._news.set()
+            self._news = trio.Event()
+
+
+@asynccontextmanager
+async def open_ensemble(
+    connect: str, *, session_timeout_ms: int, connection_timeout_ms: int, max_in_flight: int = 10
+) -> AsyncIterator[House]:
+    """Connect to ``zookeeper.connect`` (``h1:2181,h2:2181/chroot``) and keep a session until the body ends.
+
+    ``ConnectionTimeout`` when nobody answers in time, ``ValueError`` when the text names no hosts.
+    """
+    hosts, slash, chroot = connect.partition("/")
+    root = checked(slash + chroot.rstrip("/")) if chroot.strip("/") else ""
+    client = KazooClient(
+        hosts=",".join(host.strip() for host in hosts.split(",")),
+        timeout=session_timeout_ms / 1000,
+        handler=_Handler(),
+        connection_retry={"max_tries": -1, "delay": 0.1, "backoff": 2, "max_delay": 1.0},
+    )
+    ensemble = Ensemble(client, root, max_in_flight)
+    try:
+        await ensemble.connect(connection_timeout_ms)
+        yield ensemble
+    finally:
+        await ensemble.close()
+
+
+def _stat(stat: ZnodeStat) -> Stat:
+    return Stat(stat.czxid, stat.mzxid, stat.version, stat.ctime, stat.ephemeralOwner)
+
+
+def _refusal(path: str, error: Exception) -> CoordinationError:
+    refusal = _REFUSALS.get(type(error))
+    if refusal is not None:
+        return refusal(path)
+    return CoordinationError(f"{path}: {type(error).__name__} {error}".rstrip())
