@@ -1,0 +1,514 @@
+"""The controller: keeps every partition led, tells brokers, and carries topics from creation to deletion.
+
+Event in, commands out (``KafkaController`` with its state machines). It works by level, not by edge: whatever was
+seen, it compares what should be with what is, so that a new controller that starts from any half-done state arrives
+at the same place as the old one would have. Writing, sending and watching are left to ``runtime/control_loop``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from pykafka_broker.control import election
+from pykafka_broker.control.cluster import Cluster, LiveBroker, PartitionState, Topic
+from pykafka_broker.control.commands import (
+    Command,
+    ForgetDeletion,
+    ForgetTopic,
+    Note,
+    StateWrite,
+    WriteStates,
+    WriteTopic,
+)
+from pykafka_broker.control.deletions import AT_ONCE, RETRY_AFTER_MS, Deletion, Stage
+from pykafka_broker.control.events import (
+    BrokerAnswered,
+    BrokersSeen,
+    DeletionsSeen,
+    Event,
+    StatesRefused,
+    StatesWritten,
+    TermBegan,
+    TopicAssignmentChanged,
+    TopicForgotten,
+    TopicRefused,
+    TopicsSeen,
+    TopicWritten,
+)
+from pykafka_broker.control.outbox import EPOCH_DURING_DELETE, Outbox
+from pykafka_broker.model.errors import ErrorCode
+from pykafka_broker.model.names import BrokerId, TopicId, TopicPartition
+from pykafka_broker.model.outcome import Fact, Level
+from pykafka_broker.model.time import Millis
+from pykafka_broker.wire import messages
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControllerSettings:
+    """What the controller takes from the broker's configuration."""
+
+    inter_broker_listener: str = "PLAINTEXT"
+    delete_topic_enable: bool = True
+
+
+class Controller:
+    """One term of one controller. ``handle`` is the whole of it; ``next_deadline`` and ``tick`` are for retries."""
+
+    def __init__(
+        self,
+        me: BrokerId,
+        settings: ControllerSettings,
+        new_topic_id: Callable[[], TopicId],
+        may_be_unclean: Callable[[str], bool],
+    ) -> None:
+        self.cluster = Cluster()
+        self._settings = settings
+        self._new_topic_id = new_topic_id
+        self._may_be_unclean = may_be_unclean
+        self._controller_epoch = 0
+        self._outbox = Outbox(me, settings.inter_broker_listener)
+        self._commands: list[Command] = []
+        self._deletions: dict[str, Deletion] = {}
+        self._arriving: dict[BrokerId, LiveBroker] = {}
+        """Brokers seen but not yet let in: first the writes that their predecessors' end has caused must be done."""
+        self._writing: dict[TopicPartition, StateWrite] = {}
+        self._again: set[TopicPartition] = set()
+        """Partitions to look at again when the write under way is done."""
+        self._rewriting: dict[str, Topic] = {}
+        """Topics whose node we are writing; nothing is done about their partitions before."""
+        self._seen_meanwhile: dict[str, Topic] = {}
+        """What was seen of a topic's node while our write of it was under way."""
+
+    def is_being_deleted(self, topic: str) -> bool:
+        """Whether somebody wants the topic deleted and it is still there."""
+        return topic in self._deletions
+
+    def handle(self, now: Millis, event: Event) -> tuple[Command, ...]:
+        """What has to be done about an event, in this order."""
+        match event:
+            case TermBegan():
+                self._begin(event)
+            case BrokersSeen(brokers):
+                self._see_brokers(brokers)
+            case TopicsSeen(names, fresh):
+                self._see_topics(names, fresh)
+            case TopicAssignmentChanged(topic, found):
+                self._see_assignment(topic, found)
+            case DeletionsSeen(topics):
+                self._see_deletions(topics)
+            case StatesWritten(states):
+                self._states_written(states)
+            case StatesRefused(found):
+                self._states_refused(found)
+            case TopicWritten(topic, version):
+                self._topic_written(topic, version)
+            case TopicRefused(topic, found):
+                self._topic_refused(topic, found)
+            case TopicForgotten(topic):
+                self._topic_forgotten(topic)
+            case BrokerAnswered():
+                self._broker_answered(now, event)
+        return self._conclude(now)
+
+    def next_deadline(self) -> Millis | None:
+        """When ``tick`` has something to do, if ever."""
+        resting = [
+            one.not_before
+            for one in self._deletions.values()
+            if one.stage is Stage.WAITING and one.not_before > AT_ONCE
+        ]
+        return min(resting, default=None)
+
+    def tick(self, now: Millis) -> tuple[Command, ...]:
+        """Try again what rested until now."""
+        return self._conclude(now)
+
+    # What is decided after every event
+
+    def _conclude(self, now: Millis) -> tuple[Command, ...]:
+        self._resume_deletions(now)
+        self._flush()
+        if self._arriving and not self._writing:
+            self._let_in()
+            self._resume_deletions(now)
+            self._flush()
+        commands, self._commands = tuple(self._commands), []
+        return commands
+
+    def _flush(self) -> None:
+        self._commands.extend(self._outbox.take(self.cluster, self._controller_epoch))
+
+    def _note(self, name: str, level: Level = Level.INFO, **fields: object) -> None:
+        self._commands.append(Note(Fact(name, level, fields)))
+
+    def _settle(self, partitions: Iterable[TopicPartition]) -> None:
+        """Give each partition the state it should have, as far as that is possible now."""
+        writes = []
+        for partition in partitions:
+            if partition in self._writing:
+                self._again.add(partition)
+                continue
+            assignment = self.cluster.assignment(partition)
+            if assignment is None or partition.topic in self._deletions or partition.topic in self._rewriting:
+                continue
+            state = self.cluster.states.get(partition)
+            due = election.settle(
+                assignment,
+                state,
+                self.cluster.live(partition, assignment.replicas),
+                self.cluster.shutting_down,
+                self._controller_epoch,
+                may_be_unclean=lambda topic=partition.topic: self._may_be_unclean(topic),  # type: ignore[misc]
+            )
+            if due is None:
+                continue
+            write = StateWrite(partition, due, None if state is None else state.version)
+            self._writing[partition] = write
+            writes.append(write)
+            if due.is_recovering and state is not None and not state.is_recovering:
+                self._note("UncleanElection", Level.WARNING, partition=str(partition), leader=due.leader)
+        if writes:
+            self._commands.append(WriteStates(tuple(writes)))
+
+    def _announce(self, partition: TopicPartition, *, is_new: bool = False) -> None:
+        """Tell the live replicas who leads, and everybody what Metadata should answer."""
+        assignment = self.cluster.assignment(partition)
+        if assignment is not None:
+            self._outbox.lead(self.cluster.live(partition, assignment.replicas), partition, is_new=is_new)
+            self._outbox.update(self.cluster.brokers, (partition,))
+
+    # The term begins
+
+    def _begin(self, event: TermBegan) -> None:
+        cluster = self.cluster
+        self._controller_epoch = event.controller_epoch
+        cluster.brokers = {broker.broker_id: broker for broker in event.brokers}
+        cluster.topics = dict(event.topics)
+        cluster.states = {
+            partition: state for partition, state in event.states.items() if cluster.assignment(partition) is not None
+        }
+        # Brokers must know who is alive before they are told whom to follow.
+        self._outbox.update(cluster.brokers)
+        self._flush()
+        for topic in event.deletions:
+            self._mark(topic)
+        self._name_topics(event.topics)
+        for partition in cluster.partitions():
+            if partition in cluster.states and self._may_be_told(partition):
+                self._announce(partition)
+        self._flush()
+        self._settle(cluster.partitions())
+
+    # Brokers come and go
+
+    def _see_brokers(self, brokers: Collection[LiveBroker]) -> None:
+        known = self.cluster.brokers
+        seen = {broker.broker_id: broker for broker in brokers}
+        gone = {
+            broker_id
+            for broker_id, broker in known.items()
+            if broker_id not in seen or seen[broker_id].epoch != broker.epoch
+        }
+        self._arriving = {
+            broker_id: broker for broker_id, broker in seen.items() if broker_id in gone or broker_id not in known
+        }
+        changed = [
+            broker_id for broker_id, broker in seen.items() if broker_id not in gone and known.get(broker_id) != broker
+        ]
+        for broker_id in changed:
+            if broker_id in known:
+                known[broker_id] = seen[broker_id]
+                self._outbox.update(known)
+        if gone:
+            self._lose(gone)
+
+    def _lose(self, gone: set[BrokerId]) -> None:
+        cluster = self.cluster
+        for broker_id in gone:
+            self._note("BrokerLeft", broker=broker_id, epoch=cluster.brokers[broker_id].epoch)
+            del cluster.brokers[broker_id]
+            cluster.shutting_down.discard(broker_id)
+        cluster.offline_replicas = {one for one in cluster.offline_replicas if one[1] not in gone}
+        for deletion in self._deletions.values():
+            if deletion.stage is Stage.STOPPING and any(broker in gone for _, broker in deletion.left):
+                deletion.rest(AT_ONCE)
+        touched = [
+            partition
+            for partition in cluster.partitions()
+            if (assignment := cluster.assignment(partition)) is not None and not gone.isdisjoint(assignment.replicas)
+        ]
+        self._outbox.update(cluster.brokers, (one for one in touched if one.topic not in self._deletions))
+        self._settle(touched)
+
+    def _let_in(self) -> None:
+        cluster = self.cluster
+        arriving, self._arriving = self._arriving, {}
+        present = tuple(cluster.brokers)
+        cluster.brokers.update(arriving)
+        for broker in arriving.values():
+            self._note("BrokerJoined", broker=broker.broker_id, epoch=broker.epoch)
+        told = [one for one in cluster.partitions() if self._may_be_told(one)]
+        self._outbox.update(present)
+        self._outbox.update(arriving, told)
+        self._flush()
+        touched = []
+        for partition in told:
+            assignment = cluster.assignment(partition)
+            if assignment is None:
+                continue
+            hosts = [broker for broker in assignment.replicas if broker in arriving]
+            if hosts:
+                touched.append(partition)
+                self._outbox.lead(hosts, partition)
+                self._outbox.update(cluster.brokers, (partition,))
+        self._flush()
+        self._settle(cluster.partitions())
+
+    def _may_be_told(self, partition: TopicPartition) -> bool:
+        """Not while its copies are being deleted, nor before its topic has an id that is written down."""
+        deletion = self._deletions.get(partition.topic)
+        topic = self.cluster.topics.get(partition.topic)
+        return (
+            topic is not None and topic.topic_id is not None and (deletion is None or deletion.stage is Stage.WAITING)
+        )
+
+    # Topics come, grow and go
+
+    def _see_topics(self, names: Collection[str], fresh: Mapping[str, Topic]) -> None:
+        for topic in [topic for topic in self.cluster.topics if topic not in names]:
+            deletion = self._deletions.get(topic)
+            if deletion is None or deletion.stage is not Stage.FORGETTING:
+                self._note("TopicVanished", Level.WARNING, topic=topic)
+                self._drop(topic)
+        came = {topic: seen for topic, seen in fresh.items() if topic not in self.cluster.topics}
+        self.cluster.topics.update(came)
+        self._name_topics(came)
+        self._settle(partition for topic in came for partition in self.cluster.partitions_of(topic))
+
+    def _name_topics(self, topics: Iterable[str]) -> None:
+        """Give an id to those that an old tool has made, and write it down before anybody is told of them."""
+        for name in tuple(topics):
+            topic = self.cluster.topics[name]
+            if topic.topic_id is None and name not in self._rewriting and name not in self._deletions:
+                self._rewrite(name, replace(topic, topic_id=self._new_topic_id()))
+
+    def _see_assignment(self, name: str, found: Topic) -> None:
+        if name in self._rewriting:
+            self._seen_meanwhile[name] = found
+            return
+        known = self.cluster.topics.get(name)
+        if known is None or found.version < known.version:
+            return
+        if name in self._deletions:
+            # Nobody may change a topic that is going away (KafkaController.processPartitionModifications).
+            if found.partitions != known.partitions:
+                self._rewrite(name, replace(known, version=found.version))
+            return
+        added = {index: replicas for index, replicas in found.partitions.items() if index not in known.partitions}
+        merged = replace(
+            known,
+            topic_id=known.topic_id or found.topic_id,
+            partitions={**known.partitions, **added},
+            version=found.version,
+        )
+        self.cluster.topics[name] = merged
+        if found.topic_id != merged.topic_id or found.partitions != merged.partitions:
+            # An old tool writes only the partitions; what it dropped is put back at once.
+            self._rewrite(name, merged)
+        else:
+            self._settle(TopicPartition(name, index) for index in sorted(added))
+
+    def _rewrite(self, name: str, topic: Topic) -> None:
+        self._rewriting[name] = topic
+        self._commands.append(WriteTopic(name, topic))
+
+    def _topic_written(self, name: str, version: int) -> None:
+        written = self._rewriting.pop(name, None)
+        if written is None or name not in self.cluster.topics:
+            return
+        self.cluster.topics[name] = replace(written, version=version)
+        for partition in self.cluster.partitions_of(name):
+            if partition in self.cluster.states and self._may_be_told(partition):
+                self._announce(partition)
+        self._settle(self.cluster.partitions_of(name))
+        self._look_again(name)
+
+    def _topic_refused(self, name: str, found: Topic | None) -> None:
+        meant = self._rewriting.pop(name, None)
+        known = self.cluster.topics.get(name)
+        if meant is None or known is None:
+            return
+        if found is None:
+            self._drop(name)
+            return
+        self.cluster.topics[name] = replace(known, topic_id=known.topic_id or found.topic_id or meant.topic_id)
+        self._see_assignment(name, found)
+        if name not in self._rewriting:
+            self._settle(self.cluster.partitions_of(name))
+        self._look_again(name)
+
+    def _look_again(self, name: str) -> None:
+        found = self._seen_meanwhile.pop(name, None)
+        if found is not None:
+            self._see_assignment(name, found)
+
+    def _drop(self, topic: str) -> None:
+        """The topic's node is gone without our doing: forget it, and have everybody forget it."""
+        partitions = self.cluster.partitions_of(topic)
+        self._outbox.forget(self.cluster.brokers, partitions)
+        self._flush()
+        for partition in partitions:
+            self._writing.pop(partition, None)
+            self._again.discard(partition)
+        self.cluster.forget(topic)
+        self._rewriting.pop(topic, None)
+        self._seen_meanwhile.pop(topic, None)
+        if self._deletions.pop(topic, None) is not None:
+            self._commands.append(ForgetDeletion(topic))
+
+    # Partition states
+
+    def _states_written(self, states: Mapping[TopicPartition, PartitionState]) -> None:
+        again = []
+        for partition, state in states.items():
+            write = self._writing.pop(partition, None)
+            if write is None or self.cluster.assignment(partition) is None:
+                continue
+            self.cluster.states[partition] = state
+            if self._may_be_told(partition):
+                self._announce(partition, is_new=write.expected is None)
+            if partition in self._again:
+                self._again.discard(partition)
+                again.append(partition)
+        self._settle(again)
+
+    def _states_refused(self, found: Mapping[TopicPartition, PartitionState | None]) -> None:
+        again = []
+        for partition, state in found.items():
+            write = self._writing.pop(partition, None)
+            self._again.discard(partition)
+            if write is None or self.cluster.assignment(partition) is None:
+                continue
+            if state is not None:
+                self.cluster.states[partition] = state
+                if self._may_be_told(partition):
+                    self._announce(partition)
+                again.append(partition)
+            else:
+                self.cluster.states.pop(partition, None)
+                if write.expected is not None:
+                    again.append(partition)
+                # A first state without a place to put it: the topic's node is gone, as we shall see.
+        self._settle(again)
+
+    # Deletion
+
+    def _see_deletions(self, topics: Collection[str]) -> None:
+        for topic in topics:
+            if topic not in self._deletions:
+                self._mark(topic)
+
+    def _mark(self, topic: str) -> None:
+        if not self._settings.delete_topic_enable:
+            self._note("DeletionIgnored", Level.WARNING, topic=topic, reason="delete.topic.enable=false")
+            self._commands.append(ForgetDeletion(topic))
+        elif topic not in self.cluster.topics:
+            self._note("DeletionIgnored", Level.WARNING, topic=topic, reason="no such topic")
+            self._commands.append(ForgetDeletion(topic))
+        else:
+            self._deletions[topic] = Deletion(topic)
+
+    def _resume_deletions(self, now: Millis) -> None:
+        begun = [one for one in self._deletions.values() if self._is_at_rest(one) and one.may_begin(now, self.cluster)]
+        if begun:
+            self._flush()
+            for deletion in begun:
+                deletion.begin(self.cluster)
+                self._outbox.forget(self.cluster.brokers, self.cluster.partitions_of(deletion.topic))
+                self._stop(deletion, delete=False)
+            self._flush()
+            for deletion in begun:
+                self._stop(deletion, delete=True)
+            self._flush()
+        for deletion in self._deletions.values():
+            if deletion.is_done:
+                deletion.stage = Stage.FORGETTING
+                partitions = sorted(self.cluster.topics[deletion.topic].partitions)
+                self._commands.append(ForgetTopic(deletion.topic, tuple(partitions)))
+
+    def _is_at_rest(self, deletion: Deletion) -> bool:
+        return deletion.topic not in self._rewriting and not any(
+            partition in self._writing for partition in self.cluster.partitions_of(deletion.topic)
+        )
+
+    def _stop(self, deletion: Deletion, *, delete: bool) -> None:
+        for partition, broker in sorted(deletion.left):
+            self._outbox.stop((broker,), partition, EPOCH_DURING_DELETE, delete=delete)
+
+    def _topic_forgotten(self, topic: str) -> None:
+        if self._deletions.pop(topic, None) is not None:
+            self._note("TopicDeleted", topic=topic)
+            self.cluster.forget(topic)
+            self._seen_meanwhile.pop(topic, None)
+
+    # Answers
+
+    def _broker_answered(self, now: Millis, event: BrokerAnswered) -> None:
+        broker = self.cluster.brokers.get(event.broker)
+        if broker is None or broker.epoch != event.broker_epoch:
+            return
+        if isinstance(event.request, messages.StopReplicaRequest):
+            self._stopped(now, event.broker, event.request, event.response)
+        elif isinstance(event.request, messages.LeaderAndIsrRequest):
+            self._told_who_leads(event.broker, event.request, event.response)
+
+    def _stopped(
+        self,
+        now: Millis,
+        broker: BrokerId,
+        request: messages.StopReplicaRequest,
+        response: messages.StopReplicaResponse,
+    ) -> None:
+        failed = {
+            TopicPartition(one.topic_name, one.partition_index): one.error_code
+            for one in response.partition_errors
+            if one.error_code not in (ErrorCode.NONE, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+        }
+        for topic in request.topic_states:
+            deletion = self._deletions.get(topic.topic_name)
+            if deletion is None:
+                continue
+            for asked in topic.partition_states:
+                partition = TopicPartition(topic.topic_name, asked.partition_index)
+                if not asked.delete_partition:
+                    continue
+                code = response.error_code or failed.get(partition, ErrorCode.NONE)
+                if code == ErrorCode.NONE:
+                    deletion.gone(partition, broker)
+                elif deletion.stage is Stage.STOPPING:
+                    self._note("DeletionFailed", Level.WARNING, partition=str(partition), broker=broker, code=code)
+                    deletion.rest(Millis(now + RETRY_AFTER_MS))
+
+    def _told_who_leads(
+        self, broker: BrokerId, request: messages.LeaderAndIsrRequest, response: messages.LeaderAndIsrResponse
+    ) -> None:
+        if response.error_code != ErrorCode.NONE:
+            return
+        names = {topic.topic_id: topic.topic_name for topic in request.topic_states}
+        cluster = self.cluster
+        touched = []
+        for topic in response.topics:
+            name = names.get(topic.topic_id)
+            if name is None:
+                continue
+            for one in topic.partition_errors:
+                replica = (TopicPartition(name, one.partition_index), broker)
+                if one.error_code == ErrorCode.KAFKA_STORAGE_ERROR and replica not in cluster.offline_replicas:
+                    cluster.offline_replicas.add(replica)
+                    touched.append(replica[0])
+                elif one.error_code == ErrorCode.NONE and replica in cluster.offline_replicas:
+                    cluster.offline_replicas.discard(replica)
+                    touched.append(replica[0])
+        self._outbox.update(cluster.brokers, touched)
+        self._settle(touched)

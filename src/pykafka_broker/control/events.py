@@ -1,0 +1,117 @@
+"""What the controller is told: what was seen in the tree, how writes ended, what brokers answered.
+
+Facts in the past tense. Seen things are whole ("these are the brokers"), never differences, so that a lost or merged
+notification does no harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pykafka_broker.control.cluster import LiveBroker, PartitionState, Topic
+from pykafka_broker.model.names import BrokerId, TopicPartition
+
+
+@dataclass(frozen=True, slots=True)
+class TermBegan:
+    """We were elected and have read everything; watches were armed before the reading."""
+
+    controller_epoch: int
+    brokers: Collection[LiveBroker]
+    topics: Mapping[str, Topic]
+    states: Mapping[TopicPartition, PartitionState]
+    deletions: Collection[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BrokersSeen:
+    """These brokers are registered now."""
+
+    brokers: Collection[LiveBroker]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicsSeen:
+    """These topics exist now; ``fresh`` are those among them that were not there before."""
+
+    names: Collection[str]
+    fresh: Mapping[str, Topic]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicAssignmentChanged:
+    """A topic's node was written, by us or by somebody else."""
+
+    topic: str
+    now: Topic
+
+
+@dataclass(frozen=True, slots=True)
+class DeletionsSeen:
+    """Somebody wants these topics deleted."""
+
+    topics: Collection[str]
+
+
+@dataclass(frozen=True, slots=True)
+class StatesWritten:
+    """These partition states stand in the tree; each has its new version."""
+
+    states: Mapping[TopicPartition, PartitionState]
+
+
+@dataclass(frozen=True, slots=True)
+class StatesRefused:
+    """These states could not be written because the tree holds something else; ``None`` where it holds nothing."""
+
+    found: Mapping[TopicPartition, PartitionState | None]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicWritten:
+    """A topic's node was written by us and has this version now."""
+
+    topic: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class TopicRefused:
+    """A topic's node was not the one we meant to write; ``found`` is what is there, ``None`` when nothing is."""
+
+    topic: str
+    found: Topic | None
+
+
+@dataclass(frozen=True, slots=True)
+class TopicForgotten:
+    """Every node of a topic is gone, its deletion mark last."""
+
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAnswered:
+    """A broker has answered a request of ours."""
+
+    broker: BrokerId
+    broker_epoch: int
+    request: Any
+    response: Any
+
+
+Event = (
+    TermBegan
+    | BrokersSeen
+    | TopicsSeen
+    | TopicAssignmentChanged
+    | DeletionsSeen
+    | StatesWritten
+    | StatesRefused
+    | TopicWritten
+    | TopicRefused
+    | TopicForgotten
+    | BrokerAnswered
+)

@@ -1,0 +1,574 @@
+"""Drives the controller while this broker is it: watches become events, commands become writes and requests.
+
+One loop does everything in turn: it looks at what a watch rang for, hands the event to the pure controller, and
+carries out the commands, so that the controller hears how its writes ended before it hears anything else. Every write
+goes with a check of the controller epoch; when that fails the term is over. Requests to brokers leave through one
+queue per broker, one at a time, and are repeated until the broker answers or is gone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+import trio
+
+from pykafka_broker.control.cluster import Assignment, Endpoint, LiveBroker, PartitionState, Topic
+from pykafka_broker.control.commands import (
+    Command,
+    ForgetDeletion,
+    ForgetTopic,
+    Note,
+    StateWrite,
+    TellBroker,
+    WriteStates,
+    WriteTopic,
+)
+from pykafka_broker.control.controller import Controller
+from pykafka_broker.control.events import (
+    BrokerAnswered,
+    BrokersSeen,
+    DeletionsSeen,
+    Event,
+    StatesRefused,
+    StatesWritten,
+    TermBegan,
+    TopicAssignmentChanged,
+    TopicForgotten,
+    TopicRefused,
+    TopicsSeen,
+    TopicWritten,
+)
+from pykafka_broker.model.names import BrokerId, TopicPartition
+from pykafka_broker.model.outcome import Fact, Level
+from pykafka_broker.runtime.changes import Changes
+from pykafka_broker.runtime.clock import Clock
+from pykafka_broker.zk import nodes
+from pykafka_broker.zk.port import (
+    BadVersion,
+    Change,
+    Check,
+    Coordination,
+    CoordinationError,
+    Create,
+    Delete,
+    NodeExists,
+    NoNode,
+    Replace,
+    Stat,
+)
+from pykafka_broker.zk.port import Changes as Watch
+
+Tell = Callable[[BrokerId, Any], Awaitable[Any]]
+"""Sends a request to a broker and gives its response; ``Unreachable`` when that did not work."""
+
+Say = Callable[[Fact], None]
+
+RETRY_AFTER_S = 0.1
+"""How long to wait before a request is sent again (``RequestSendThread``)."""
+
+AT_ONCE = 10
+"""How many reads are under way at a time (Kafka's ``zookeeper.max.in.flight.requests``)."""
+
+WRITES_TOGETHER = 100
+"""How many partitions share one transaction, well below ZooKeeper's megabyte."""
+
+_BROKERS: Final = "brokers"
+_TOPICS: Final = "topics"
+_DELETIONS: Final = "deletions"
+
+_PROTOCOLS = {"PLAINTEXT": 0, "SSL": 1, "SASL_PLAINTEXT": 2, "SASL_SSL": 3}
+
+
+class Unreachable(Exception):
+    """A broker could not be told something; it is tried again while the broker is registered."""
+
+
+class TermOver(Exception):
+    """Somebody else has become controller: the epoch our writes check is no longer ours."""
+
+
+class ControlLoop:
+    """This broker as a candidate for controller: ``serve`` is one term."""
+
+    def __init__(
+        self,
+        new_controller: Callable[[], Controller],
+        tell: Tell,
+        clock: Clock,
+        say: Say,
+    ) -> None:
+        self._new_controller = new_controller
+        self._tell = tell
+        self._clock = clock
+        self._say = say
+        self._term: Term | None = None
+        self.changes = Changes()
+        """Rings a topic's name when the controller has forgotten it."""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether this broker is the controller."""
+        return self._term is not None
+
+    def is_being_deleted(self, topic: str) -> bool:
+        """Whether a topic is marked for deletion and still there; only the controller knows."""
+        return self._term is not None and self._term.controller.is_being_deleted(topic)
+
+    async def wait_until_gone(self, topics: Iterable[str]) -> None:
+        """Return when none of the topics is known to the controller any more, or this broker is not it."""
+        names = tuple(topics)
+        while self._term is not None and any(name in self._term.controller.cluster.topics for name in names):
+            await self.changes.wait(names)
+
+    async def serve(self, coordination: Coordination, controller_epoch: int, epoch_version: int) -> None:
+        """Be the controller; returns when a write shows that the term is over, otherwise until cancelled."""
+        term = Term(
+            coordination,
+            self._new_controller(),
+            controller_epoch,
+            Check(nodes.CONTROLLER_EPOCH, epoch_version),
+            self._tell,
+            self._clock,
+            self._say,
+            self.changes,
+        )
+        self._say(Fact("ControllerElected", fields={"epoch": controller_epoch}))
+        self._term = term
+        try:
+            await term.run()
+        except* TermOver:
+            pass
+        finally:
+            self._term = None
+            self._say(Fact("ControllerResigned", fields={"epoch": controller_epoch}))
+
+
+class Term:
+    """One term: its watches, its queues, its controller."""
+
+    def __init__(
+        self,
+        coordination: Coordination,
+        controller: Controller,
+        controller_epoch: int,
+        fence: Check,
+        tell: Tell,
+        clock: Clock,
+        say: Say,
+        forgotten: Changes,
+    ) -> None:
+        self.controller = controller
+        self._tree = coordination
+        self._controller_epoch = controller_epoch
+        self._fence = fence
+        self._tell = tell
+        self._clock = clock
+        self._say = say
+        self._forgotten = forgotten
+        self._due: dict[tuple[str, str], None] = {}
+        """What watches rang for and nobody has looked at yet."""
+        self._events: deque[Event] = deque()
+        self._bell = trio.Event()
+        self._watched: dict[tuple[str, str], trio.CancelScope] = {}
+        self._queues: dict[tuple[BrokerId, int], tuple[trio.MemorySendChannel[Any], trio.CancelScope]] = {}
+        self._gone: set[str] = set()
+        """Topics that were removed; those who wait for that are told when the controller knows."""
+        self._parents: dict[str, set[int]] = {}
+        """Topics whose ``partitions`` node is known to be there, and those of their partitions whose node is."""
+
+    async def run(self) -> None:
+        """Read everything, then look, decide and act until cancelled; ``TermOver``, ``SessionLost``."""
+        async with AsyncExitStack() as watches, trio.open_nursery() as nursery:
+            for path, what in (
+                (nodes.BROKER_IDS, _BROKERS),
+                (nodes.TOPICS, _TOPICS),
+                (nodes.DELETE_TOPICS, _DELETIONS),
+            ):
+                watch = await watches.enter_async_context(self._tree.watching_children(path))
+                nursery.start_soon(self._listen, watch, (what, ""))
+            await self._handle(nursery, await self._read_all(nursery))
+            while True:
+                if self._events:
+                    await self._handle(nursery, self._events.popleft())
+                elif self._due:
+                    rung = next(iter(self._due))
+                    del self._due[rung]
+                    for event in await self._look(nursery, rung):
+                        await self._handle(nursery, event)
+                else:
+                    await self._rest(nursery)
+
+    async def _rest(self, nursery: trio.Nursery) -> None:
+        """Wait for a watch or an answer, or for the controller's next deadline."""
+        deadline = self.controller.next_deadline()
+        self._bell = trio.Event()
+        if deadline is None:
+            await self._bell.wait()
+            return
+        with trio.move_on_after(max(0, deadline - self._clock()) / 1000) as waiting:
+            await self._bell.wait()
+        if waiting.cancelled_caught:
+            await self._carry_out(nursery, self.controller.tick(self._clock()))
+
+    async def _handle(self, nursery: trio.Nursery, event: Event) -> None:
+        await self._carry_out(nursery, self.controller.handle(self._clock(), event))
+
+    # Watching and looking
+
+    async def _listen(self, watch: Watch, what: tuple[str, str]) -> None:
+        while True:
+            await watch.wait()
+            self._look_at(what)
+
+    def _look_at(self, what: tuple[str, str]) -> None:
+        self._due[what] = None
+        self._bell.set()
+
+    async def _watch(self, path: str, what: tuple[str, str], *, task_status: trio.TaskStatus[None]) -> None:
+        with trio.CancelScope() as scope:
+            self._watched[what] = scope
+            async with self._tree.watching_data(path) as watch:
+                task_status.started()
+                await self._listen(watch, what)
+
+    async def _ensure_watched(self, nursery: trio.Nursery, path: str, what: tuple[str, str]) -> None:
+        if what not in self._watched:
+            await nursery.start(self._watch, path, what)
+
+    def _unwatch(self, what: tuple[str, str]) -> None:
+        scope = self._watched.pop(what, None)
+        if scope is not None:
+            scope.cancel()
+
+    async def _look(self, nursery: trio.Nursery, what: tuple[str, str]) -> list[Event]:
+        match what:
+            case (kind, "") if kind == _BROKERS:
+                return [BrokersSeen(await self._brokers(nursery))]
+            case (kind, "") if kind == _TOPICS:
+                return [await self._topics_seen(nursery)]
+            case (kind, "") if kind == _DELETIONS:
+                # A topic may have been made and marked within one breath: it must be known before its mark is.
+                marked = await self._tree.children(nodes.DELETE_TOPICS)
+                return [await self._topics_seen(nursery), DeletionsSeen(marked)]
+            case (kind, _) if kind == _BROKERS:
+                return [BrokersSeen(await self._brokers(nursery))]
+            case (_, topic):
+                found = await self._topic(topic)
+                return [] if found is None else [TopicAssignmentChanged(topic, found)]
+        return []
+
+    async def _brokers(self, nursery: trio.Nursery) -> list[LiveBroker]:
+        names = set(await self._tree.children(nodes.BROKER_IDS))
+        for kind, name in tuple(self._watched):
+            if kind == _BROKERS and name not in names:
+                self._unwatch((kind, name))
+        brokers = []
+        for name in sorted(name for name in names if name.isdigit()):
+            await self._ensure_watched(nursery, nodes.broker_path(int(name)), (_BROKERS, name))
+            broker = await self._broker(BrokerId(int(name)))
+            if broker is not None:
+                brokers.append(broker)
+        return brokers
+
+    async def _broker(self, broker_id: BrokerId) -> LiveBroker | None:
+        try:
+            node = await self._tree.read(nodes.broker_path(broker_id))
+            registration = nodes.BrokerRegistration.decode(broker_id, node.data)
+        except NoNode:
+            return None
+        except nodes.MalformedNode as error:
+            self._say(Fact("MalformedNode", Level.ERROR, {"what": str(error)}))
+            return None
+        endpoints = tuple(
+            Endpoint(one.listener, one.host, one.port, _PROTOCOLS.get(one.security_protocol, 0))
+            for one in registration.endpoints
+        )
+        return LiveBroker(broker_id, node.stat.czxid, endpoints, registration.rack)
+
+    async def _topics_seen(self, nursery: trio.Nursery) -> TopicsSeen:
+        names = frozenset(await self._tree.children(nodes.TOPICS))
+        for kind, name in tuple(self._watched):
+            if kind == _TOPICS and name not in names:
+                self._forget_topic(name)
+        return TopicsSeen(names, await self._fresh_topics(nursery, names))
+
+    async def _fresh_topics(self, nursery: trio.Nursery, names: Iterable[str]) -> dict[str, Topic]:
+        """Those of the topics that are not watched yet, watched from now on."""
+        fresh: dict[str, Topic] = {}
+
+        async def meet(name: str) -> None:
+            await self._ensure_watched(nursery, nodes.topic_path(name), (_TOPICS, name))
+            found = await self._topic(name)
+            if found is None:
+                self._unwatch((_TOPICS, name))
+            else:
+                fresh[name] = found
+
+        await _each(meet, [name for name in sorted(names) if (_TOPICS, name) not in self._watched])
+        return fresh
+
+    async def _topic(self, name: str) -> Topic | None:
+        try:
+            node = await self._tree.read(nodes.topic_path(name))
+            told = nodes.TopicAssignment.decode(name, node.data)
+        except NoNode:
+            return None
+        except nodes.MalformedNode as error:
+            self._say(Fact("MalformedNode", Level.ERROR, {"what": str(error)}))
+            return None
+        partitions = {
+            index: Assignment(replicas, told.adding_replicas.get(index, ()), told.removing_replicas.get(index, ()))
+            for index, replicas in told.partitions.items()
+        }
+        return Topic(told.topic_id, partitions, node.stat.version)
+
+    async def _state(self, partition: TopicPartition) -> PartitionState | None:
+        try:
+            node = await self._tree.read(nodes.partition_state_path(*partition))
+            told = nodes.PartitionState.decode(node.data)
+        except NoNode:
+            return None
+        except nodes.MalformedNode as error:
+            self._say(Fact("MalformedNode", Level.ERROR, {"what": f"{partition}: {error}"}))
+            return None
+        return PartitionState(
+            told.leader,
+            told.leader_epoch,
+            told.isr,
+            told.controller_epoch,
+            told.leader_recovery_state != 0,
+            node.stat.version,
+        )
+
+    async def _read_all(self, nursery: trio.Nursery) -> TermBegan:
+        brokers = await self._brokers(nursery)
+        topics = await self._fresh_topics(nursery, await self._tree.children(nodes.TOPICS))
+        states: dict[TopicPartition, PartitionState] = {}
+
+        async def read(partition: TopicPartition) -> None:
+            found = await self._state(partition)
+            if found is not None:
+                states[partition] = found
+                self._parents.setdefault(partition.topic, set()).add(partition.partition)
+
+        await _each(read, [TopicPartition(name, index) for name, topic in topics.items() for index in topic.partitions])
+        deletions = await self._tree.children(nodes.DELETE_TOPICS)
+        return TermBegan(self._controller_epoch, brokers, topics, states, deletions)
+
+    # Acting
+
+    async def _carry_out(self, nursery: trio.Nursery, commands: Iterable[Command]) -> None:
+        """Do what the controller wants, and what it wants once it has heard how that ended."""
+        left = deque(commands)
+        while left:
+            outcomes: Sequence[Event] = ()
+            match left.popleft():
+                case WriteStates(writes):
+                    outcomes = await self._write_states(writes)
+                case WriteTopic(name, topic):
+                    outcomes = [await self._write_topic(name, topic)]
+                case ForgetTopic(name, partitions):
+                    outcomes = [await self._remove_topic(name, partitions)]
+                case ForgetDeletion(name):
+                    await self._remove(nodes.delete_topic_path(name))
+                case TellBroker() as told:
+                    await self._post(nursery, told)
+                case Note(fact):
+                    self._say(fact)
+            for outcome in outcomes:
+                left.extend(self.controller.handle(self._clock(), outcome))
+        self._close_queues()
+        for name in tuple(self._gone):
+            self._gone.discard(name)
+            self._forgotten.ring(name)
+
+    async def _together(self, changes: Sequence[Change]) -> tuple[Any, ...]:
+        """Make changes if we are still the controller; ``TermOver`` if not."""
+        try:
+            return (await self._tree.together((self._fence, *changes)))[1:]
+        except (BadVersion, NoNode) as error:
+            if error.path == self._fence.path:
+                raise TermOver from error
+            raise
+
+    async def _write_states(self, writes: Sequence[StateWrite]) -> list[Event]:
+        written: dict[TopicPartition, PartitionState] = {}
+        refused: dict[TopicPartition, PartitionState | None] = {}
+        for start in range(0, len(writes), WRITES_TOGETHER):
+            some = writes[start : start + WRITES_TOGETHER]
+            try:
+                await self._write_at_once(some, written)
+            except CoordinationError:
+                for write in some:
+                    await self._write_alone(write, written, refused)
+        outcomes: list[Event] = []
+        if written:
+            outcomes.append(StatesWritten(written))
+        if refused:
+            outcomes.append(StatesRefused(refused))
+        return outcomes
+
+    async def _write_at_once(self, writes: Sequence[StateWrite], written: dict[TopicPartition, PartitionState]) -> None:
+        changes: list[Change] = []
+        made: dict[str, set[int]] = {}
+        places = []
+        for write in writes:
+            topic, index = write.partition
+            if write.expected is None and index not in self._parents.get(topic, ()):
+                if topic not in self._parents and topic not in made:
+                    changes.append(Create(nodes.partitions_path(topic)))
+                made.setdefault(topic, set()).add(index)
+                changes.append(Create(nodes.partition_path(topic, index)))
+            places.append(len(changes))
+            changes.append(_change(write))
+        done = await self._together(changes)
+        for topic, indexes in made.items():
+            self._parents.setdefault(topic, set()).update(indexes)
+        for place, write in zip(places, writes, strict=True):
+            written[write.partition] = _as_written(write, done[place])
+
+    async def _write_alone(
+        self,
+        write: StateWrite,
+        written: dict[TopicPartition, PartitionState],
+        refused: dict[TopicPartition, PartitionState | None],
+    ) -> None:
+        partition = write.partition
+        try:
+            if write.expected is None:
+                for path in (nodes.partitions_path(partition.topic), nodes.partition_path(*partition)):
+                    try:
+                        await self._together((Create(path),))
+                    except NodeExists:
+                        continue
+            done = await self._together((_change(write),))
+        except CoordinationError:
+            refused[partition] = await self._state(partition)
+        else:
+            self._parents.setdefault(partition.topic, set()).add(partition.partition)
+            written[partition] = _as_written(write, done[0])
+
+    async def _write_topic(self, name: str, topic: Topic) -> Event:
+        told = nodes.TopicAssignment(
+            name,
+            {index: assignment.replicas for index, assignment in sorted(topic.partitions.items())},
+            topic.topic_id,
+            {index: assignment.adding for index, assignment in topic.partitions.items() if assignment.adding},
+            {index: assignment.removing for index, assignment in topic.partitions.items() if assignment.removing},
+        )
+        try:
+            (stat,) = await self._together((Replace(told.path, told.encode(), topic.version),))
+        except CoordinationError:
+            return TopicRefused(name, await self._topic(name))
+        return TopicWritten(name, stat.version)
+
+    async def _remove_topic(self, name: str, partitions: Sequence[int]) -> Event:
+        """Remove a topic's nodes from the leaves up, the mark last, so that a crash leaves the mark."""
+        leaves: list[Change] = []
+        for index in partitions:
+            leaves += [Delete(nodes.partition_state_path(name, index)), Delete(nodes.partition_path(name, index))]
+        trunk: list[Change] = [
+            Delete(nodes.partitions_path(name)),
+            Delete(nodes.topic_path(name)),
+            Delete(nodes.config_path(nodes.TOPIC_CONFIG, name)),
+            Delete(nodes.delete_topic_path(name)),
+        ]
+        try:
+            if len(leaves) <= 2 * WRITES_TOGETHER:
+                await self._together((*leaves, *trunk))
+            else:
+                for start in range(0, len(leaves), 2 * WRITES_TOGETHER):
+                    await self._together(leaves[start : start + 2 * WRITES_TOGETHER])
+                await self._together(trunk)
+        except CoordinationError:
+            await self._together(())
+            await self._tree.delete_tree(nodes.topic_path(name))
+            await self._remove(nodes.config_path(nodes.TOPIC_CONFIG, name))
+            await self._remove(nodes.delete_topic_path(name))
+        self._forget_topic(name)
+        self._gone.add(name)
+        # It may have been made again already; its watch was the old one's.
+        self._look_at((_TOPICS, ""))
+        return TopicForgotten(name)
+
+    def _forget_topic(self, name: str) -> None:
+        self._unwatch((_TOPICS, name))
+        self._parents.pop(name, None)
+
+    async def _remove(self, path: str) -> None:
+        try:
+            await self._together((Delete(path),))
+        except NoNode:
+            return
+
+    # Telling brokers
+
+    async def _post(self, nursery: trio.Nursery, told: TellBroker) -> None:
+        key = (told.broker, told.broker_epoch)
+        if key not in self._queues:
+            sender, receiver = trio.open_memory_channel[Any](float("inf"))
+            scope = trio.CancelScope()
+            self._queues[key] = (sender, scope)
+            nursery.start_soon(self._deliver, key, receiver, scope)
+        self._queues[key][0].send_nowait(told.request)
+
+    def _close_queues(self) -> None:
+        brokers = self.controller.cluster.brokers
+        for key in [key for key in self._queues if key[0] not in brokers or brokers[key[0]].epoch != key[1]]:
+            self._queues.pop(key)[1].cancel()
+
+    async def _deliver(
+        self, key: tuple[BrokerId, int], queue: trio.MemoryReceiveChannel[Any], scope: trio.CancelScope
+    ) -> None:
+        """Send a broker its requests one after the other, each until it is answered."""
+        broker, epoch = key
+        with scope:
+            async for request in queue:
+                response = await self._tell_until_answered(broker, request)
+                self._events.append(BrokerAnswered(broker, epoch, request, response))
+                self._bell.set()
+
+    async def _tell_until_answered(self, broker: BrokerId, request: Any) -> Any:
+        while True:
+            try:
+                return await self._tell(broker, request)
+            except Unreachable as error:
+                self._say(Fact("BrokerUnreachable", Level.WARNING, {"broker": broker, "why": str(error)}))
+                await trio.sleep(RETRY_AFTER_S)
+
+
+def _change(write: StateWrite) -> Change:
+    state = write.state
+    data = nodes.PartitionState(
+        state.leader, state.isr, state.leader_epoch, state.controller_epoch, int(state.is_recovering)
+    ).encode()
+    path = nodes.partition_state_path(*write.partition)
+    return Create(path, data) if write.expected is None else Replace(path, data, write.expected)
+
+
+def _as_written(write: StateWrite, done: Any) -> PartitionState:
+    state = write.state
+    return PartitionState(
+        state.leader,
+        state.leader_epoch,
+        state.isr,
+        state.controller_epoch,
+        state.is_recovering,
+        done.version if isinstance(done, Stat) else 0,
+    )
+
+
+async def _each(work: Callable[[Any], Awaitable[None]], items: Iterable[Any]) -> None:
+    """Do the work for every item, some at a time."""
+    left = deque(items)
+
+    async def some() -> None:
+        while left:
+            await work(left.popleft())
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(min(AT_ONCE, len(left))):
+            nursery.start_soon(some)
