@@ -39,9 +39,7 @@ class SqliteStore:
 
     def put(self, identity: str, document: dict[str, Any]) -> None:
         with self._connection:
-            self._connection.execute(
-                "insert or replace into documents values (?, ?)", (identity, json.dumps(document))
-            )
+            self._connection.execute("insert or replace into documents values (?, ?)", (identity, json.dumps(document)))
 
     def count(self) -> int:
         return int(self._connection.execute("select count(*) from documents").fetchone()[0])

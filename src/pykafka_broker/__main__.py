@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING
 import pykafka_broker
 
 if TYPE_CHECKING:
-    from pykafka_broker.config.broker import Loaded
+    from pykafka_broker.config.loading import Loaded
 
-USAGE_ERROR = 1
+CANNOT_START = 1
+PROPERTIES_ENCODING = "iso-8859-1"
+"""As Java reads properties files."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,22 +61,20 @@ def _parser() -> argparse.ArgumentParser:
 
 def _loaded(parsed: argparse.Namespace) -> Loaded | None:
     """The settings from file and overrides; ``None`` when they are wrong, which has been said then."""
-    from pykafka_broker.config.broker import InvalidSettings, load
+    from pykafka_broker.config.loading import ConfigurationError, load
 
-    text, source = None, "defaults"
+    text = None
     if parsed.file is not None:
-        source = parsed.file
         try:
-            text = Path(parsed.file).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            print(f"pykafka-broker: {parsed.file}: {reason}", file=sys.stderr)
+            text = Path(parsed.file).read_text(encoding=PROPERTIES_ENCODING)
+        except OSError as error:
+            print(f"pykafka-broker: {parsed.file}: {error.strerror}", file=sys.stderr)
             return None
     try:
-        loaded = load(text, source, parsed.override)
-    except InvalidSettings as error:
-        for problem in error.problems:
-            print(f"pykafka-broker: {problem}", file=sys.stderr)
+        loaded = load(text, parsed.file or "", parsed.override)
+    except ConfigurationError as error:
+        for line in error.lines:
+            print(f"pykafka-broker: {line}", file=sys.stderr)
         return None
     for warning in loaded.warnings:
         print(f"pykafka-broker: warning: {warning}", file=sys.stderr)
@@ -86,7 +86,7 @@ def _config(parsed: argparse.Namespace) -> int:
 
     loaded = _loaded(parsed)
     if loaded is None:
-        return USAGE_ERROR
+        return CANNOT_START
     for line in lines(loaded):
         print(line)
     return 0
@@ -100,7 +100,7 @@ def _start(parsed: argparse.Namespace) -> int:
 
     loaded = _loaded(parsed)
     if loaded is None:
-        return USAGE_ERROR
+        return CANNOT_START
     log_to_stderr(parsed.log_level)
 
     async def serve() -> None:
@@ -118,7 +118,7 @@ def _start(parsed: argparse.Namespace) -> int:
     except* CannotStart as refused:
         for reason in _leaves(refused):
             print(f"pykafka-broker: {reason}", file=sys.stderr)
-        return USAGE_ERROR
+        return CANNOT_START
     return 0
 
 

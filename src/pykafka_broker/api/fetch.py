@@ -32,6 +32,7 @@ from pykafka_broker.runtime.changes import Changes
 from pykafka_broker.runtime.clock import Clock
 from pykafka_broker.runtime.leaderships import Leaderships
 from pykafka_broker.runtime.metadata import Metadata
+from pykafka_broker.store.reading import read_pieces
 from pykafka_broker.wire import messages
 from pykafka_broker.wire.exchange import Call
 from pykafka_broker.wire.pieces import FilePieces
@@ -154,18 +155,18 @@ class FetchApi:
         if call.version >= _FIRST_VERSION_OF_FORMAT_2:
             entry.records = given.pieces
             return given.size_bytes
-        old = self._down_converted(call, log, given.pieces)
+        old = self._down_converted(call.version, log, given.pieces)
         entry.records = old
         return len(old)
 
     @staticmethod
-    def _down_converted(call: Call[Any], log: PartitionLog, pieces: FilePieces) -> bytes:
+    def _down_converted(version: int, log: PartitionLog, pieces: FilePieces) -> bytes:
         """The batches as a message set of the format that old clients read."""
         if not log.settings.message_downconversion_enable:
             raise KafkaError(ErrorCode.UNSUPPORTED_VERSION)
         from pykafka_broker.wire.message_set import down_convert
 
-        return down_convert(pieces.to_bytes(), 0 if call.version <= 1 else 1)
+        return down_convert(read_pieces(pieces), 0 if version <= 1 else 1)
 
     @staticmethod
     def _response(

@@ -78,7 +78,9 @@ class OffsetApi:
             epoch = LeaderEpoch(asked.current_leader_epoch)
             leadership = self.leaderships.leader(TopicPartition(topic, asked.partition_index), epoch)
             if call.version == 0:
-                answer.old_style_offsets = leadership.log.offsets_before(asked.timestamp, asked.max_num_offsets)
+                answer.old_style_offsets = leadership.log.offsets_before(
+                    self.clock(), asked.timestamp, asked.max_num_offsets
+                )
                 return answer
             if asked.timestamp < 0 and call.version < _SPECIAL_SINCE.get(asked.timestamp, 2**15):
                 raise KafkaError(ErrorCode.UNSUPPORTED_VERSION)

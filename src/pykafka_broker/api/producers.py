@@ -65,13 +65,13 @@ class ProducerApi:
         answer.active_producers = [
             messages.DescribeProducersResponse.ProducerState(
                 producer_id=state.producer_id,
-                producer_epoch=state.epoch,
+                producer_epoch=state.producer_epoch,
                 last_sequence=state.last_sequence,
                 last_timestamp=state.last_timestamp,
                 coordinator_epoch=state.coordinator_epoch,
-                current_txn_start_offset=state.transaction_start_offset,
+                current_txn_start_offset=state.current_txn_start_offset,
             )
-            for state in log.producer_states()
+            for state in log.producers_state()
         ]
         return answer
 

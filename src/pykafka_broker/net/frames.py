@@ -15,6 +15,7 @@ from typing import Protocol
 import trio
 
 from pykafka_broker.model.errors import WireError
+from pykafka_broker.store.reading import portions
 from pykafka_broker.wire.pieces import FilePiece, Piece
 
 FIRST_BUFFER_BYTES = 16 * 1024
@@ -22,7 +23,6 @@ KEPT_BUFFER_BYTES = 4 * 1024 * 1024
 """A buffer that a large frame needed is kept for the next one, up to this size."""
 _SIZE_BYTES = 4
 _MORE = getattr(stdlib_socket, "MSG_MORE", 0)
-_COPY_BYTES = 256 * 1024
 _HAS_SENDFILE = hasattr(os, "sendfile")
 _NO_SENDFILE = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 
@@ -55,7 +55,8 @@ class SocketChannel:
     def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
         try:
             return os.write(self._socket.fileno(), data)
-        except BlockingIOError:
+        except OSError:
+            # Full, or broken: whoever waits for the socket next learns which.
             return 0
 
     async def send(self, pieces: Sequence[Piece]) -> None:
@@ -85,15 +86,15 @@ class SocketChannel:
             except OSError as error:
                 if error.errno not in _NO_SENDFILE:
                     raise
-                return await self._copy_file(piece, start, left)
+                return await self._copy_file(FilePiece(piece.file, start, left))
             if sent == 0:
                 raise EOFError("a log file is shorter than its index says")
             start += sent
             left -= sent
         return None
 
-    async def _copy_file(self, piece: FilePiece, start: int | None = None, left: int | None = None) -> None:
-        for data in read_piece(piece, start, left):
+    async def _copy_file(self, piece: FilePiece) -> None:
+        for data in portions(piece):
             await self._send_bytes(memoryview(data), 0)
 
 
@@ -114,25 +115,10 @@ class StreamChannel:
     async def send(self, pieces: Sequence[Piece]) -> None:
         for piece in pieces:
             if isinstance(piece, FilePiece):
-                for data in read_piece(piece):
+                for data in portions(piece):
                     await self._stream.send_all(data)
             else:
                 await self._stream.send_all(piece)
-
-
-def read_piece(piece: FilePiece, start: int | None = None, left: int | None = None) -> list[bytes]:
-    """The bytes of a piece of a file, in portions of at most 256 KiB."""
-    start = piece.start if start is None else start
-    left = piece.size_bytes if left is None else left
-    portions = []
-    while left:
-        data = os.pread(piece.file, min(left, _COPY_BYTES), start)
-        if not data:
-            raise EOFError("a log file is shorter than its index says")
-        portions.append(data)
-        start += len(data)
-        left -= len(data)
-    return portions
 
 
 class Frames:

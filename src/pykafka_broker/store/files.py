@@ -1,0 +1,194 @@
+"""The real disk behind a partition: one directory, its files, and the descriptors that stay open.
+
+Descriptors are shared by everything that reads or writes a file and are bounded by ``OpenFiles``. A region handed
+out for ``sendfile`` holds its descriptor by reference: whoever closes, renames or unlinks the file meanwhile takes
+nothing from the bytes on their way (an open file outlives its name), and the descriptor closes itself when the last
+holder lets go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from pykafka_broker.log.disk import Buffer
+from pykafka_broker.model.time import Millis
+from pykafka_broker.wire.pieces import FilePiece
+
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_LARGEST_WRITE = 1 << 30
+
+
+class Descriptor(int):
+    """An open file's number, which closes the file when nobody refers to it any more."""
+
+    def __del__(self) -> None:
+        with contextlib.suppress(OSError):
+            os.close(self)
+
+
+class OpenFiles:
+    """All descriptors the logs keep open, at most ``limit``; the one opened first goes first.
+
+    A file that is let go while in use is simply opened again (about 5 µs), so nothing is kept on each use to find
+    out which one is idle.
+    """
+
+    def __init__(self, limit: int = 512) -> None:
+        self._limit = limit
+        self._open: dict[tuple[FileDisk, str], None] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def opened(self, disk: FileDisk, name: str) -> None:
+        """Count a descriptor, and make room for it."""
+        with self._lock:
+            self._open[disk, name] = None
+            while len(self._open) > self._limit:
+                oldest = next(iter(self._open))
+                del self._open[oldest]
+                oldest[0].descriptors.pop(oldest[1], None)
+
+    def let_go(self, disk: FileDisk, name: str) -> None:
+        """Count it no longer."""
+        with self._lock:
+            self._open.pop((disk, name), None)
+
+
+class FileDisk:
+    """``Disk`` over a directory that exists; see that protocol for what each call promises."""
+
+    def __init__(self, path: Path, open_files: OpenFiles) -> None:
+        self.path = path
+        self.descriptors: dict[str, Descriptor] = {}
+        self._directory = str(path) + os.sep
+        self._open_files = open_files
+
+    def append(self, name: str, data: Buffer) -> None:
+        """Write all of ``data`` at the end of the file."""
+        descriptor = self.descriptors.get(name)
+        if descriptor is None:
+            descriptor = self._open(name)
+        size = len(data)
+        written = os.write(descriptor, data) if size <= _LARGEST_WRITE else 0
+        if written < size:
+            rest = memoryview(data)[written:]
+            while rest:
+                rest = rest[os.write(descriptor, rest[:_LARGEST_WRITE]) :]
+
+    def read(self, name: str, start: int, size_bytes: int) -> bytes:
+        """Bytes from the page cache, or from the device behind it."""
+        descriptor = self.descriptors.get(name)
+        if descriptor is None:
+            descriptor = self._open_existing(name)
+        return pread(descriptor, size_bytes, start)
+
+    def region(self, name: str, start: int, size_bytes: int) -> FilePiece:
+        """A piece of the file for ``sendfile``; its descriptor stays open as long as the piece lives."""
+        descriptor = self.descriptors.get(name)
+        if descriptor is None:
+            descriptor = self._open_existing(name)
+        return FilePiece(descriptor, start, size_bytes)
+
+    def truncate(self, name: str, size_bytes: int) -> None:
+        """Cut the file."""
+        os.truncate(self._directory + name, size_bytes)
+
+    def replace(self, name: str, data: Buffer) -> None:
+        """Write ``name.tmp`` and move it over ``name``."""
+        temporary = self._directory + name + ".tmp"
+        with open(temporary, "wb") as file:
+            file.write(data)
+        self._forget(name)
+        os.replace(temporary, self._directory + name)
+
+    def rename(self, old: str, new: str) -> None:
+        """Move a file within the directory."""
+        self._forget(old)
+        self._forget(new)
+        os.replace(self._directory + old, self._directory + new)
+
+    def remove(self, name: str) -> None:
+        """Unlink the file if it is there."""
+        self._forget(name)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._directory + name)
+
+    def sizes(self) -> Mapping[str, int]:
+        """Plain files and their sizes."""
+        with os.scandir(self.path) as entries:
+            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+
+    def modified_ms(self, name: str) -> Millis:
+        """The file's modification time."""
+        return Millis(os.stat(self._directory + name).st_mtime_ns // 1_000_000)
+
+    def sync(self, names: Iterable[str]) -> None:
+        """``fsync`` the files and the directory; blocks for milliseconds, so this is a worker's job."""
+        for name in names:
+            descriptor = self.descriptors.get(name)
+            try:
+                if descriptor is None:
+                    descriptor = self._open_existing(name)
+            except FileNotFoundError:
+                continue
+            os.fsync(descriptor)
+        sync_directory(self.path)
+
+    def close(self) -> None:
+        """Let all descriptors go."""
+        for name in tuple(self.descriptors):
+            self._forget(name)
+
+    def _open(self, name: str) -> Descriptor:
+        descriptor = Descriptor(os.open(self._directory + name, _FLAGS, 0o644))
+        self.descriptors[name] = descriptor
+        self._open_files.opened(self, name)
+        return descriptor
+
+    def _open_existing(self, name: str) -> Descriptor:
+        descriptor = Descriptor(os.open(self._directory + name, _FLAGS & ~os.O_CREAT))
+        self.descriptors[name] = descriptor
+        self._open_files.opened(self, name)
+        return descriptor
+
+    def _forget(self, name: str) -> None:
+        if self.descriptors.pop(name, None) is not None:
+            self._open_files.let_go(self, name)
+
+
+def sync_directory(path: Path) -> None:
+    """Make renames and new names in a directory durable; Windows has no such call and needs none."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+if hasattr(os, "pread"):
+
+    def pread(descriptor: int, size_bytes: int, start: int) -> bytes:
+        """Up to ``size_bytes`` bytes from a position; fewer only at the end of the file."""
+        data = os.pread(descriptor, size_bytes, start)
+        if len(data) < size_bytes and data:
+            # A signal or a 2 GiB limit may cut a read short before the file's end.
+            while more := os.pread(descriptor, size_bytes - len(data), start + len(data)):
+                data += more
+        return data
+
+else:  # Windows
+    _seeking = threading.Lock()
+
+    def pread(descriptor: int, size_bytes: int, start: int) -> bytes:
+        """Up to ``size_bytes`` bytes from a position; fewer only at the end of the file."""
+        with _seeking:
+            os.lseek(descriptor, start, os.SEEK_SET)
+            return os.read(descriptor, size_bytes)

@@ -1,0 +1,244 @@
+"""Fetch gives what is there, waits for what is not, and tells of each partition how it stands."""
+
+from __future__ import annotations
+
+import os
+from itertools import count
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from pykafka_broker.api.fetch import FetchApi
+from pykafka_broker.api.fetch_sessions import FetchSessions
+from pykafka_broker.log.partition import Origin
+from pykafka_broker.model.errors import ErrorCode
+from pykafka_broker.model.names import TopicPartition
+from pykafka_broker.store.reading import read_pieces
+from pykafka_broker.wire import messages
+from pykafka_broker.wire.batch import records
+from pykafka_broker.wire.exchange import close_call
+from pykafka_broker.wire.pieces import FilePiece, FilePieces
+from tests.rooms.api.conftest import Partitions, batch, call
+
+Entry = messages.FetchResponse.PartitionData
+
+
+class Reader:
+    """A consumer without a socket."""
+
+    def __init__(self, partitions: Partitions) -> None:
+        self.partitions = partitions
+        numbers = count(1)
+        self.api = FetchApi(
+            partitions.leaderships,
+            partitions.metadata,
+            FetchSessions(1000, lambda: next(numbers)),
+            partitions.changes,
+            partitions.clock,
+            lambda: 57_671_680,
+        )
+
+    def appends(self, topic: str, *values: bytes, partition: int = 0) -> None:
+        leadership = self.partitions.leaderships.leader(TopicPartition(topic, partition))
+        leadership.append(self.partitions.now, batch(*values), origin=Origin.CLIENT, api_version=9)
+
+    async def fetches(
+        self, *topics: str, offset: int = 0, version: int = 12, max_bytes: int = 1 << 20, partition_bytes: int = 1 << 20,
+        partitions: int = 1, **how: Any
+    ) -> messages.FetchResponse:  # fmt: skip
+        request = messages.FetchRequest
+        body = request(
+            max_bytes=max_bytes,
+            topics=[
+                request.Topic(
+                    topic=topic if version < 13 else "",
+                    topic_id=self.partitions.topic_id(topic),
+                    partitions=[
+                        request.Partition(partition=index, fetch_offset=offset, partition_max_bytes=partition_bytes)
+                        for index in range(partitions)
+                    ],
+                )
+                for topic in topics
+            ],
+            **{"min_bytes": 1, **how},
+        )
+        return await self.api.fetch(call("Fetch", version, body))
+
+
+def entries(response: messages.FetchResponse) -> list[Entry]:
+    return [entry for topic in response.responses for entry in topic.partitions]
+
+
+def values(entry: Entry) -> list[bytes | None]:
+    assert isinstance(entry.records, FilePieces)
+    data = read_pieces(entry.records)
+    found: list[bytes | None] = []
+    while data:
+        size = 12 + int.from_bytes(data[8:12], "big")
+        found += [record.value for record in records(data[:size])]
+        data = data[size:]
+    return found
+
+
+@pytest.fixture
+def reader(partitions: Partitions) -> Reader:
+    partitions.leads("orders")
+    partitions.leads("payments", 3)
+    return Reader(partitions)
+
+
+async def test_what_was_appended_is_given_as_pieces_of_files(reader: Reader) -> None:
+    reader.appends("orders", b"a", b"b")
+    (entry,) = entries(await reader.fetches("orders"))
+    assert isinstance(entry.records, FilePieces)
+    assert all(isinstance(piece, FilePiece) for piece in entry.records)
+    assert values(entry) == [b"a", b"b"]
+    assert (entry.high_watermark, entry.last_stable_offset, entry.log_start_offset) == (2, 2, 0)
+    assert entry.aborted_transactions is None
+
+
+async def test_a_read_begins_with_the_batch_that_holds_the_offset(reader: Reader) -> None:
+    reader.appends("orders", b"a", b"b")
+    reader.appends("orders", b"c")
+    assert values(entries(await reader.fetches("orders", offset=1))[0]) == [b"a", b"b", b"c"]
+    assert values(entries(await reader.fetches("orders", offset=2))[0]) == [b"c"]
+
+
+async def test_read_committed_lists_the_aborted_transactions_even_if_there_are_none(reader: Reader) -> None:
+    reader.appends("orders", b"a")
+    (entry,) = entries(await reader.fetches("orders", isolation_level=1))
+    assert entry.aborted_transactions == []
+
+
+@pytest.mark.parametrize("offset", [-1, 5])
+async def test_an_offset_that_is_not_there_is_refused_at_once(reader: Reader, offset: int) -> None:
+    (entry,) = entries(await reader.fetches("orders", offset=offset, max_wait_ms=60_000))
+    assert entry.error_code == ErrorCode.OFFSET_OUT_OF_RANGE
+
+
+async def test_at_the_end_the_reader_waits_its_time_and_gets_nothing(
+    reader: Reader, autojump_clock: trio.testing.MockClock
+) -> None:
+    started = trio.current_time()
+    (entry,) = entries(await reader.fetches("orders", max_wait_ms=500))
+    assert trio.current_time() - started == pytest.approx(0.5)
+    assert (entry.error_code, entry.records) == (0, b"") or not entry.records
+
+
+async def test_a_waiting_reader_is_woken_by_the_append(reader: Reader, nursery: trio.Nursery) -> None:
+    heard: list[messages.FetchResponse] = []
+
+    async def fetch() -> None:
+        heard.append(await reader.fetches("orders", "payments", max_wait_ms=60_000))
+
+    nursery.start_soon(fetch)
+    await wait_all_tasks_blocked()
+    assert heard == []
+    reader.appends("payments", b"p")
+    await wait_all_tasks_blocked()
+    assert [values(entry) for entry in entries(heard[0]) if entry.records] == [[b"p"]]
+
+
+async def test_a_reader_that_wants_more_bytes_goes_on_waiting(reader: Reader, nursery: trio.Nursery) -> None:
+    heard: list[messages.FetchResponse] = []
+
+    async def fetch() -> None:
+        heard.append(await reader.fetches("orders", max_wait_ms=60_000, min_bytes=100))
+
+    nursery.start_soon(fetch)
+    await wait_all_tasks_blocked()
+    reader.appends("orders", b"a")
+    await wait_all_tasks_blocked()
+    assert heard == []
+    reader.appends("orders", b"b")
+    await wait_all_tasks_blocked()
+    assert values(entries(heard[0])[0]) == [b"a", b"b"]
+
+
+async def test_the_first_batch_comes_whole_however_small_the_limits(reader: Reader) -> None:
+    for partition in range(3):
+        reader.appends("payments", b"x" * 1000, partition=partition)
+    found = entries(await reader.fetches("payments", partitions=3, max_bytes=10, partition_bytes=10))
+    assert [len(values(entry)) if entry.records else 0 for entry in found] == [1, 0, 0]
+
+
+async def test_the_limit_of_the_answer_counts_over_all_partitions(reader: Reader) -> None:
+    for partition in range(3):
+        reader.appends("payments", b"x" * 1000, partition=partition)
+    found = entries(await reader.fetches("payments", partitions=3, max_bytes=1500))
+    sizes = [entry.records.size_bytes if isinstance(entry.records, FilePieces) else 0 for entry in found]
+    assert sum(sizes) == 1500
+    assert sizes[2] == 0
+
+
+async def test_an_old_version_has_no_first_batch_rule(reader: Reader) -> None:
+    reader.appends("orders", b"x" * 1000)
+    (entry,) = entries(await reader.fetches("orders", version=2, partition_bytes=10, max_wait_ms=0))
+    assert len(bytes(entry.records or b"")) <= 10
+
+
+async def test_topics_can_be_asked_for_by_id(reader: Reader) -> None:
+    reader.appends("orders", b"a")
+    response = await reader.fetches("orders", version=13)
+    assert response.responses[0].topic_id == reader.partitions.topic_id("orders")
+    assert values(entries(response)[0]) == [b"a"]
+
+
+async def test_an_unknown_id_is_refused(reader: Reader) -> None:
+    request = messages.FetchRequest
+    body = request(topics=[request.Topic(topic_id=uuid4(), partitions=[request.Partition()])], max_wait_ms=60_000)
+    (entry,) = entries(await reader.api.fetch(call("Fetch", 13, body)))
+    assert entry.error_code == ErrorCode.UNKNOWN_TOPIC_ID
+
+
+@pytest.mark.parametrize(
+    "epoch, error", [(0, ErrorCode.FENCED_LEADER_EPOCH), (1, 0), (2, ErrorCode.UNKNOWN_LEADER_EPOCH)]
+)
+async def test_a_client_of_another_epoch_is_refused(reader: Reader, epoch: int, error: int) -> None:
+    reader.partitions.leads("orders", epoch=1)
+    request = messages.FetchRequest
+    body = request(topics=[request.Topic(topic="orders", partitions=[request.Partition(current_leader_epoch=epoch)])])
+    assert entries(await reader.api.fetch(call("Fetch", 12, body)))[0].error_code == error
+
+
+async def test_an_incremental_fetch_leaves_out_what_has_no_news(reader: Reader) -> None:
+    first = await reader.fetches("orders", "payments", session_epoch=0)
+    assert (first.session_id, len(entries(first))) == (1, 2)
+    reader.appends("payments", b"p")
+    second = await reader.fetches(session_id=1, session_epoch=1)
+    assert [topic.topic for topic in second.responses] == ["payments"]
+
+
+async def test_pieces_stay_readable_when_their_topic_is_deleted_meanwhile(reader: Reader) -> None:
+    reader.appends("orders", b"a")
+    (entry,) = entries(await reader.fetches("orders"))
+    reader.partitions.keeper.delete(TopicPartition("orders", 0))
+    assert values(entry) == [b"a"]
+
+
+async def test_an_answer_holds_no_record_bytes_in_memory(reader: Reader) -> None:
+    reader.appends("orders", b"x" * 100_000)
+    one = call("Fetch", 12, messages.FetchRequest())
+    one.key = 1
+    response = await reader.fetches("orders")
+    pieces = close_call(one, response)
+    assert sum(len(piece) for piece in pieces if not isinstance(piece, FilePiece)) < 200
+    sent = b"".join(
+        os.pread(piece.file, piece.size_bytes, piece.start) if isinstance(piece, FilePiece) else bytes(piece)
+        for piece in pieces
+    )
+    assert int.from_bytes(sent[:4], "big") == len(sent) - 4
+
+
+@pytest.mark.parametrize("version", range(18))
+async def test_a_refusal_can_be_told_in_every_version(reader: Reader, version: int) -> None:
+    request = messages.FetchRequest
+    body = request(topics=[request.Topic(topic="orders", partitions=[request.Partition()])])
+    one = call("Fetch", version, body)
+    one.key = 1
+    (route,) = reader.api.routes()
+    for code in (ErrorCode.UNKNOWN_SERVER_ERROR, ErrorCode.FETCH_SESSION_ID_NOT_FOUND):
+        assert close_call(one, route.refuse(one, code, None))
