@@ -9,11 +9,11 @@ Source: Kafka's ``LogValidator``, ``UnifiedLog.analyzeAndValidateRecords``, ``Pr
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
 from dataclasses import dataclass
 from struct import Struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from pykafka_broker.log.record_rules import InvalidRecords, RecordError, RecordRules, java_name, newest_timestamp
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import TopicPartition
 from pykafka_broker.wire.batch import (
@@ -28,7 +28,6 @@ from pykafka_broker.wire.batch import (
     Buffer,
     CorruptBatch,
     EndMarker,
-    Record,
     assemble,
     build,
     crc_is_right,
@@ -48,10 +47,12 @@ from pykafka_broker.wire.message_set import (
     read_message_set,
     shallow,
 )
-from pykafka_broker.wire.survey import Survey, follow, survey
+from pykafka_broker.wire.survey import follow, survey
 
 if TYPE_CHECKING:
     from pykafka_broker.config.topic import TopicSettings
+
+__all__ = ["InvalidRecords", "Origin", "RecordError", "Validated", "validate"]
 
 
 _SIZE = Struct(">i")
@@ -63,21 +64,6 @@ class Origin(enum.Enum):
     CLIENT = enum.auto()
     COORDINATOR = enum.auto()
     REPLICATION = enum.auto()
-
-
-class RecordError(NamedTuple):
-    """One record that was refused: its place in the batch and why."""
-
-    batch_index: int
-    message: str
-
-
-class InvalidRecords(KafkaError):
-    """Single records are to blame, and the whole batch is refused; only then does Produce answer with a message."""
-
-    def __init__(self, code: ErrorCode, detail: str, record_errors: Sequence[RecordError]) -> None:
-        super().__init__(code, detail)
-        self.record_errors = tuple(record_errors)
 
 
 @dataclass(slots=True)
@@ -112,53 +98,45 @@ def validate(
     MESSAGE_TOO_LARGE, RECORD_LIST_TOO_LARGE or UNSUPPORTED_COMPRESSION_TYPE; :class:`InvalidRecords` names records.
     """
     version = api_version if origin is Origin.CLIENT else LATEST_PRODUCE
+    rules = RecordRules.of(settings, partition)
     if version < FIRST_WITH_BATCHES and not is_batch(batch):
-        return _validate_message_set(batch, settings, now, partition)
+        return _validate_message_set(batch, settings, rules, now)
     header, view = _only_batch(batch, version)
     _check_batch(header, view, settings, origin, partition)
-    codec = header.codec
-    target = _target_codec(settings, codec)
-    if header.is_control and codec is Codec.NONE:
-        target = codec
-    append_time = settings.message_timestamp_type == "LogAppendTime"
+    codec = _codec(header)
+    target = codec if header.is_control and codec is Codec.NONE else _target_codec(settings, codec)
     data = _decompressed(view, header)
-    before_ms, after_ms = _timestamp_bounds(settings)
-    has_append_time = bool(header.attributes & LOG_APPEND_TIME)
-    found: Survey | None = None
-    if (
-        codec is target
-        and not has_append_time
-        and (append_time or before_ms == after_ms == FOREVER_MS)
-        and "compact" not in settings.cleanup_policy
-    ):
-        follow(data, header.record_count)
-    else:
+    stamped = bool(header.attributes & LOG_APPEND_TIME)
+    in_order = True
+    if stamped or codec is not target or not rules.ask_nothing:
         found = survey(data, header.record_count)
-        _check_records(header, found, data, settings, now, partition)
-    writable = view
-    if codec is not target:
-        writable = memoryview(_rewritten(header, data, target, settings))
-        header = read_header(writable)
-        _check_rewritten_size(header, settings, partition)
+        rules.check(header, found, data, now, java_name(codec, target), stamped=stamped)
+        greatest, in_order = found.greatest_timestamp_delta, found.in_order
+    else:
+        greatest = follow(data, header.record_count)
+    if codec is not target or (codec and not in_order):
+        anew = stamped or not in_order
+        view = memoryview((_rebuilt if anew else _repacked)(header, data, target, settings))
+        _check_converted_size(view, settings, partition)
+        header = read_header(view)
+    elif view.readonly:
+        view = memoryview(bytearray(view))
     _check_segment(header, settings, partition)
-    if writable.readonly:
-        writable = memoryview(bytearray(writable))
-    if append_time:
-        stamp_append_time(writable, now)
-        header = read_header(writable)
-    elif found is not None:
-        greatest = _greatest_timestamp(header, found)
-        if has_append_time or greatest != header.max_timestamp:
-            stamp_create_time(writable, greatest)
-            header = read_header(writable)
-    marker = read_end_marker(writable) if header.is_control else None
-    return Validated(writable, header, now if append_time else NO_TIMESTAMP, marker)
+    if rules.append_time:
+        stamp_append_time(view, now)
+        header = read_header(view)
+    else:
+        newest = header.max_timestamp if stamped else newest_timestamp(header, greatest)
+        if stamped or newest != header.max_timestamp:
+            stamp_create_time(view, newest)
+            header = read_header(view)
+    marker = read_end_marker(view) if header.attributes & CONTROL else None
+    return Validated(view, header, now if rules.append_time else NO_TIMESTAMP, marker)
 
 
 FIRST_WITH_BATCHES = 3
 """The Produce version that brings record batches only (KIP-98)."""
 FIRST_WITH_ZSTD = 7
-FOREVER_MS = 2**63 - 1
 
 
 def _invalid(detail: str) -> KafkaError:
@@ -169,8 +147,13 @@ def _only_batch(batch: Buffer, version: int) -> tuple[BatchHeader, memoryview]:
     """The one batch that there must be; less than a batch's beginning after it is ignored, as in Kafka."""
     view = memoryview(batch)
     size = _batch_size(view, 0)
+    strict = version >= FIRST_WITH_BATCHES
     if size is None:
-        raise _invalid(f"Produce requests with version {version} must have at least one record batch per partition")
+        raise _invalid(
+            f"Produce requests with version {version} must have at least one record batch per partition"
+            if strict
+            else "Record batch has no batches at all"
+        )
     if view[16] != MAGIC:
         raise _invalid(
             f"Produce requests with version {version} are only allowed to contain record batches with magic version 2"
@@ -180,7 +163,7 @@ def _only_batch(batch: Buffer, version: int) -> tuple[BatchHeader, memoryview]:
             f"Record batch is corrupt (the size {size} is smaller than the minimum allowed overhead {HEADER_BYTES})"
         )
     header = read_header(view)
-    if version < FIRST_WITH_ZSTD and header.attributes & CODEC_MASK == Codec.ZSTD:
+    if strict and version < FIRST_WITH_ZSTD and header.attributes & CODEC_MASK == Codec.ZSTD:
         raise KafkaError(
             ErrorCode.UNSUPPORTED_COMPRESSION_TYPE,
             f"Produce requests with version {version} are not allowed to use ZStandard compression",
@@ -190,6 +173,8 @@ def _only_batch(batch: Buffer, version: int) -> tuple[BatchHeader, memoryview]:
             raise _invalid(
                 f"Produce requests with version {version} are only allowed to contain exactly one record batch "
                 "per partition"
+                if strict
+                else "Compressed outer record has more than one batch"
             )
         view = view[:size]
     return header, view
@@ -257,6 +242,13 @@ def _check_batch(
         raise _invalid(f"Transactional records without a producer id in topic partition {partition}")
 
 
+def _codec(header: BatchHeader) -> Codec:
+    try:
+        return header.codec
+    except CorruptBatch as failure:
+        raise _invalid(failure.message) from None
+
+
 def _decompressed(view: memoryview, header: BatchHeader) -> Buffer:
     try:
         return payload(view, header)
@@ -271,89 +263,7 @@ def _target_codec(settings: TopicSettings, codec: Codec) -> Codec:
     return Codec.NONE if wanted == "uncompressed" else Codec[wanted.upper()]
 
 
-def _timestamp_bounds(settings: TopicSettings) -> tuple[int, int]:
-    """How far (ms) a timestamp may lie before and after now; the old setting holds where the new one says nothing."""
-    difference = settings.message_timestamp_difference_max_ms
-    before, after = settings.message_timestamp_before_max_ms, settings.message_timestamp_after_max_ms
-    return (
-        difference if before == FOREVER_MS else before,
-        difference if after == FOREVER_MS else after,
-    )
-
-
-def _greatest_timestamp(header: BatchHeader, found: Survey) -> int:
-    if header.attributes & LOG_APPEND_TIME:
-        return header.max_timestamp
-    if header.record_count == 0:
-        return NO_TIMESTAMP
-    return max(header.base_timestamp + found.greatest_timestamp_delta, NO_TIMESTAMP)
-
-
-def _check_records(
-    header: BatchHeader, found: Survey, data: Buffer, settings: TopicSettings, now: int, partition: TopicPartition
-) -> None:
-    """Keys of compacted topics and timestamps; the records to blame are named (``LogValidator.validateRecord``)."""
-    keyless = found.keyless if "compact" in settings.cleanup_policy else ()
-    create_time = settings.message_timestamp_type != "LogAppendTime"
-    has_append_time = bool(header.attributes & LOG_APPEND_TIME)
-    before_ms, after_ms = _timestamp_bounds(settings)
-    smallest, greatest = header.max_timestamp, header.max_timestamp
-    if not has_append_time:
-        smallest = header.base_timestamp + found.smallest_timestamp_delta
-        greatest = header.base_timestamp + found.greatest_timestamp_delta
-    too_far = create_time and (now - smallest > before_ms or greatest - now > after_ms)
-    wrong_type = has_append_time and (not create_time or header.max_timestamp == NO_TIMESTAMP)
-    if not keyless and not too_far and not wrong_type:
-        return
-    errors: list[RecordError] = []
-    bad_time = False
-    for index, record in enumerate(records_in(data, header)):
-        if record.key is None and keyless:
-            errors.append(
-                RecordError(index, f"Compacted topic cannot accept message without key in topic partition {partition}")
-            )
-        elif create_time and record.timestamp != NO_TIMESTAMP:
-            if now - record.timestamp > before_ms or record.timestamp - now > after_ms:
-                bad_time = True
-                errors.append(
-                    RecordError(
-                        index,
-                        f"Timestamp {record.timestamp} of message with offset {record.offset} is out of range. "
-                        f"The timestamp should be within [{now - before_ms}, {now + after_ms}]",
-                    )
-                )
-        elif has_append_time:
-            bad_time = True
-            errors.append(
-                RecordError(
-                    index,
-                    f"Invalid timestamp type in message {_shown(record)}. Producer should not set timestamp type to "
-                    "LogAppendTime.",
-                )
-            )
-    if not errors:
-        return
-    if bad_time:
-        raise InvalidRecords(
-            ErrorCode.INVALID_TIMESTAMP, "One or more records have been rejected due to invalid timestamp", errors
-        )
-    shown = ", ".join(f"RecordError(batchIndex={index}, message='{message}')" for index, message in errors[:3])
-    raise InvalidRecords(
-        ErrorCode.INVALID_RECORD,
-        f"One or more records have been rejected due to {len(errors)} record errors in total, and only showing the "
-        f"first three errors at most: [{shown}]",
-        errors,
-    )
-
-
-def _shown(record: Record) -> str:
-    """A record as Java's ``DefaultRecord.toString`` has it."""
-    key = -1 if record.key is None else len(record.key)
-    value = -1 if record.value is None else len(record.value)
-    return f"DefaultRecord(offset={record.offset}, timestamp={record.timestamp}, key={key} bytes, value={value} bytes)"
-
-
-def _rewritten(header: BatchHeader, data: Buffer, target: Codec, settings: TopicSettings) -> bytearray:
+def _repacked(header: BatchHeader, data: Buffer, target: Codec, settings: TopicSettings) -> bytearray:
     """The batch with the topic's own codec; its records are packed anew, not changed."""
     return assemble(
         compress(target, data, _level(target, settings)),
@@ -370,6 +280,20 @@ def _rewritten(header: BatchHeader, data: Buffer, target: Codec, settings: Topic
     )
 
 
+def _rebuilt(header: BatchHeader, data: Buffer, target: Codec, settings: TopicSettings) -> bytearray:
+    """The batch record by record, for offsets that do not count from 0 or times that are not the records' own."""
+    return build(
+        (record._replace(offset=index) for index, record in enumerate(records_in(data, header))),
+        codec=target,
+        level=_level(target, settings),
+        producer_id=header.producer_id,
+        producer_epoch=header.producer_epoch,
+        base_sequence=header.base_sequence,
+        transactional=header.is_transactional,
+        timestamp_type=header.timestamp_type,
+    )
+
+
 def _level(codec: Codec, settings: TopicSettings) -> int | None:
     match codec:
         case Codec.GZIP:
@@ -381,11 +305,11 @@ def _level(codec: Codec, settings: TopicSettings) -> int | None:
     return None
 
 
-def _check_rewritten_size(header: BatchHeader, settings: TopicSettings, partition: TopicPartition) -> None:
-    if header.size_bytes > settings.max_message_bytes:
+def _check_converted_size(batch: Buffer, settings: TopicSettings, partition: TopicPartition) -> None:
+    if len(batch) > settings.max_message_bytes:
         raise KafkaError(
             ErrorCode.MESSAGE_TOO_LARGE,
-            f"Message batch size is {header.size_bytes} bytes in append to partition {partition} which exceeds the "
+            f"Message batch size is {len(batch)} bytes in append to partition {partition} which exceeds the "
             f"maximum configured size of {settings.max_message_bytes}.",
         )
 
@@ -399,32 +323,30 @@ def _check_segment(header: BatchHeader, settings: TopicSettings, partition: Topi
         )
 
 
-def _validate_message_set(data: Buffer, settings: TopicSettings, now: int, partition: TopicPartition) -> Validated:
+def _validate_message_set(data: Buffer, settings: TopicSettings, rules: RecordRules, now: int) -> Validated:
     """A message set of the old formats, checked and made a batch; its records lose their own offsets."""
     for message, _ in shallow(data):
-        size = message.size_bytes
-        if size > settings.max_message_bytes:
+        if message.size_bytes > settings.max_message_bytes:
             raise KafkaError(
                 ErrorCode.MESSAGE_TOO_LARGE,
-                f"The record batch size in the append to {partition} is {size} bytes which exceeds the maximum "
-                f"configured value of {settings.max_message_bytes}.",
+                f"The record batch size in the append to {rules.partition} is {message.size_bytes} bytes which exceeds "
+                f"the maximum configured value of {settings.max_message_bytes}.",
             )
     old = read_message_set(data)
-    append_time = settings.message_timestamp_type == "LogAppendTime"
-    codec = _target_codec(settings, old.codec)
+    target = _target_codec(settings, old.codec)
     batch = build(
         (record._replace(offset=index) for index, record in enumerate(old.records)),
-        codec=codec,
-        level=_level(codec, settings),
-        timestamp_type=old.timestamp_type,
+        codec=target,
+        level=_level(target, settings),
     )
     header = read_header(batch)
-    found = survey(payload(batch, header), header.record_count)
-    _check_records(header, found, payload(batch, header), settings, now, partition)
-    _check_rewritten_size(header, settings, partition)
-    _check_segment(header, settings, partition)
-    if append_time:
+    content = payload(batch, header)
+    found = survey(content, header.record_count)
+    stamped = bool(old.timestamp_type)
+    alone = old.codec is Codec.NONE
+    rules.check(header, found, content, now, "LegacyRecordBatch", stamped=stamped, only_first=alone)
+    _check_converted_size(batch, settings, rules.partition)
+    _check_segment(header, settings, rules.partition)
+    if rules.append_time:
         stamp_append_time(batch, now)
-    elif old.timestamp_type:
-        stamp_create_time(batch, header.max_timestamp)
-    return Validated(memoryview(batch), read_header(batch), now if append_time else NO_TIMESTAMP)
+    return Validated(memoryview(batch), read_header(batch), now if rules.append_time else NO_TIMESTAMP)

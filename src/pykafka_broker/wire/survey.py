@@ -37,26 +37,89 @@ def _malformed() -> KafkaError:
     return KafkaError(ErrorCode.INVALID_RECORD, "Found invalid record structure")
 
 
-def follow(data: Buffer, count: int) -> None:
-    """Go from record to record by their lengths: exactly ``count`` of them fill ``data``.
+def follow(data: Buffer, count: int) -> int:
+    """Go from record to record by their lengths; there must be ``count`` and they must fill ``data``.
 
-    Raises INVALID_RECORD otherwise.
+    Gives the greatest timestamp delta in ms. Raises INVALID_RECORD where the lengths do not add up.
     """
-    position, end = 0, len(data)
+    position, end, left = 0, len(data), count
+    # deltas are compared in zig-zag form: the even ones are those that are not negative, in the same order
+    greatest = -1
+    signs = 0
     try:
-        for _ in range(count):
+        if count >= _LEAST_RUN:
+            position, left, greatest = _follow_runs(memoryview(data), count)
+        bar = greatest  # as far as the first byte of a delta tells
+        for _ in range(left):
             byte = data[position]
             if byte < 0x80:
+                at = position + 2
                 position += 1 + (byte >> 1)
             elif (second := data[position + 1]) < 0x80:
+                at = position + 3
                 position += (second << 6) - 62 + (byte >> 1)
             else:
-                size, position = _long_size(data, position)
-                position += size
+                size, at = _long_size(data, position)
+                position = at + size
+                at += 1
+            signs |= byte
+            delta = data[at]
+            if delta > bar:
+                if delta > 0x7F:
+                    second = data[at + 1]
+                    delta = delta & 0x7F | second << 7 if second < 0x80 else _raw_varint(data, at)
+                if delta > greatest and not delta & 1:
+                    greatest = delta
+                    bar = min(delta, 0x7F)
     except IndexError:
         raise premature() from None
     if position != end:
         raise premature() if position > end else remaining()
+    if signs & 1:
+        raise _malformed()
+    if greatest < 0 and count:
+        return survey(data, count).greatest_timestamp_delta
+    return greatest >> 1
+
+
+_LEAST_RUN = 16
+"""Fewer records of one length in a row are not worth the strided look."""
+_ODD = bytes(range(1, 256, 2))
+
+
+def _follow_runs(view: memoryview, count: int) -> tuple[int, int, int]:
+    """Follow records as long as many in a row have one length, all at once.
+
+    If the length that stands at the first one's place stands at every n-th byte after it, the chain is proven link
+    by link, and slices with a stride compare at C's speed. Stops where that does not pay: there, how many records are
+    left, and the greatest timestamp delta so far in zig-zag form.
+    """
+    position, end, greatest = 0, len(view), -1
+    while count >= _LEAST_RUN:
+        byte = view[position]
+        prefix = 1
+        size = 1 + (byte >> 1)
+        if byte > 0x7F:
+            second = view[position + 1]
+            prefix = 2
+            size = (second << 6) - 62 + (byte >> 1)
+            if second > 0x7F:
+                break
+        fitting = min(count, (end - position) // size)
+        if byte & 1 or size < prefix + 2 or fitting < _LEAST_RUN:
+            break
+        run = _same(bytes(view[position : position + fitting * size : size]))
+        if prefix == 2 and run >= _LEAST_RUN:
+            run = _same(bytes(view[position + 1 : position + run * size : size]))
+        if run < _LEAST_RUN:
+            break
+        deltas = bytes(view[position + prefix + 1 : position + run * size : size])
+        if not deltas.isascii():
+            break
+        greatest = max(greatest, max(deltas.translate(None, _ODD), default=-1))
+        position += run * size
+        count -= run
+    return position, count, greatest
 
 
 def _long_size(data: Buffer, position: int) -> tuple[int, int]:
@@ -71,6 +134,11 @@ def _long_size(data: Buffer, position: int) -> tuple[int, int]:
         shift += 7
         if shift > 28:
             raise _malformed()
+
+
+def _same(column: bytes) -> int:
+    """How many bytes at the beginning are the same as the first."""
+    return len(column) - len(column.lstrip(column[:1]))
 
 
 def survey(data: Buffer, count: int) -> Survey:
@@ -145,3 +213,9 @@ def _varint(data: Buffer, position: int) -> tuple[int, int]:
         shift += 7
         if shift > 63:
             raise _malformed()
+
+
+def _raw_varint(data: Buffer, position: int) -> int:
+    """A varint in its zig-zag form."""
+    value, _ = _varint(data, position)
+    return value << 1 if value >= 0 else ~(value << 1)
