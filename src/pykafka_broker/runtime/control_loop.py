@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack
-from typing import Any, Final
+from contextlib import AsyncExitStack, suppress
+from functools import partial
+from typing import Any, Final, NoReturn
 
 import trio
 
@@ -45,11 +46,11 @@ from pykafka_broker.model.names import BrokerId, TopicPartition
 from pykafka_broker.model.outcome import Fact, Level
 from pykafka_broker.runtime.changes import Changes
 from pykafka_broker.runtime.clock import Clock
-from pykafka_broker.zk import nodes
+from pykafka_broker.zk import leadership, nodes
+from pykafka_broker.zk.leadership import TermOver
 from pykafka_broker.zk.port import (
     BadVersion,
     Change,
-    Check,
     Coordination,
     CoordinationError,
     Create,
@@ -86,25 +87,23 @@ class Unreachable(Exception):
     """A broker could not be told something; it is tried again while the broker is registered."""
 
 
-class TermOver(Exception):
-    """Somebody else has become controller: the epoch our writes check is no longer ours."""
-
-
 class ControlLoop:
-    """This broker as a candidate for controller: ``serve`` is one term."""
+    """This broker as a candidate for controller: ``stand`` for one session, ``serve`` for one term."""
 
     def __init__(
         self,
+        me: BrokerId,
         new_controller: Callable[[], Controller],
         tell: Tell,
         clock: Clock,
         say: Say,
     ) -> None:
+        self._me = me
         self._new_controller = new_controller
         self._tell = tell
         self._clock = clock
         self._say = say
-        self._term: Term | None = None
+        self._term: _Term | None = None
         self.changes = Changes()
         """Rings a topic's name when the controller has forgotten it."""
 
@@ -123,38 +122,30 @@ class ControlLoop:
         while self._term is not None and any(name in self._term.controller.cluster.topics for name in names):
             await self.changes.wait(names)
 
-    async def serve(self, coordination: Coordination, controller_epoch: int, epoch_version: int) -> None:
-        """Be the controller; returns when a write shows that the term is over, otherwise until cancelled."""
-        term = Term(
-            coordination,
-            self._new_controller(),
-            controller_epoch,
-            Check(nodes.CONTROLLER_EPOCH, epoch_version),
-            self._tell,
-            self._clock,
-            self._say,
-            self.changes,
-        )
-        self._say(Fact("ControllerElected", fields={"epoch": controller_epoch}))
+    async def stand(self, session: Coordination) -> NoReturn:
+        """Be a candidate for as long as the session lasts, and the controller whenever elected."""
+        await leadership.lead(session, self._me, partial(self.serve, session), clock=self._clock)
+
+    async def serve(self, session: Coordination, elected: leadership.Term) -> None:
+        """Be the controller until cancelled; ``TermOver`` when a write shows that another one is."""
+        term = _Term(session, self._new_controller(), elected, self._tell, self._clock, self._say, self.changes)
+        self._say(Fact("ControllerElected", fields={"epoch": elected.epoch}))
         self._term = term
         try:
             await term.run()
-        except* TermOver:
-            pass
         finally:
             self._term = None
-            self._say(Fact("ControllerResigned", fields={"epoch": controller_epoch}))
+            self._say(Fact("ControllerResigned", fields={"epoch": elected.epoch}))
 
 
-class Term:
+class _Term:
     """One term: its watches, its queues, its controller."""
 
     def __init__(
         self,
         coordination: Coordination,
         controller: Controller,
-        controller_epoch: int,
-        fence: Check,
+        elected: leadership.Term,
         tell: Tell,
         clock: Clock,
         say: Say,
@@ -162,8 +153,8 @@ class Term:
     ) -> None:
         self.controller = controller
         self._tree = coordination
-        self._controller_epoch = controller_epoch
-        self._fence = fence
+        self._controller_epoch = elected.epoch
+        self._fence = elected.check
         self._tell = tell
         self._clock = clock
         self._say = say
@@ -189,6 +180,7 @@ class Term:
             ):
                 watch = await watches.enter_async_context(self._tree.watching_children(path))
                 nursery.start_soon(self._listen, watch, (what, ""))
+            await self._tidy()
             await self._handle(nursery, await self._read_all(nursery))
             while True:
                 if self._events:
@@ -200,6 +192,15 @@ class Term:
                         await self._handle(nursery, event)
                 else:
                     await self._rest(nursery)
+
+    async def _tidy(self) -> None:
+        """Make sure of ``/feature`` and drop notifications to earlier controllers: everything is read anew."""
+        feature = nodes.Feature()
+        with suppress(NodeExists):
+            await self._together((Create(feature.path, feature.encode()),))
+        for parent in (nodes.LOG_DIR_EVENTS, nodes.ISR_CHANGES):
+            for name in await self._tree.children(parent):
+                await self._remove(f"{parent}/{name}")
 
     async def _rest(self, nursery: trio.Nursery) -> None:
         """Wait for a watch or an answer, or for the controller's next deadline."""
@@ -440,10 +441,8 @@ class Term:
         try:
             if write.expected is None:
                 for path in (nodes.partitions_path(partition.topic), nodes.partition_path(*partition)):
-                    try:
+                    with suppress(NodeExists):
                         await self._together((Create(path),))
-                    except NodeExists:
-                        continue
             done = await self._together((_change(write),))
         except CoordinationError:
             refused[partition] = await self._state(partition)
@@ -499,10 +498,8 @@ class Term:
         self._parents.pop(name, None)
 
     async def _remove(self, path: str) -> None:
-        try:
+        with suppress(NoNode):
             await self._together((Delete(path),))
-        except NoNode:
-            return
 
     # Telling brokers
 

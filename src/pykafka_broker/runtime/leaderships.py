@@ -134,8 +134,8 @@ class Leaderships:
         logs: Logs,
         metadata: Metadata,
         settings: Callable[[str], TopicSettings],
-        learn_settings: Callable[[str], Awaitable[object]],
         changes: Changes,
+        learn_settings: Callable[[str], Awaitable[object]] | None = None,
     ) -> None:
         """``settings`` gives a topic's effective settings, ``learn_settings`` reads them from the tree before."""
         self.me = me
@@ -348,7 +348,7 @@ class Leaderships:
         """Answer whichever of the controller's three requests this is; settings of new topics are read first."""
         if isinstance(request, messages.LeaderAndIsrRequest):
             for topic in request.topic_states:
-                if any(
+                if self._learn_settings is not None and any(
                     TopicPartition(topic.topic_name, state.partition_index) not in self._hosted
                     for state in topic.partition_states
                 ):
