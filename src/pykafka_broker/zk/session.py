@@ -48,6 +48,8 @@ from pykafka_broker.zk.spans import run_until
 
 CLOSING_TIMEOUT_S = 5.0
 """How long to wait for the ensemble to take leave; then the session is left to expire."""
+GIVING_UP_TIMEOUT_S = 0.5
+"""The same where there is no session to take leave of."""
 
 _EPHEMERAL, _SEQUENTIAL = 1, 2
 _REFUSALS: dict[type[Exception], type[CoordinationError]] = {
@@ -462,9 +464,11 @@ class Ensemble:
         over = trio.Event()
         self._closed = True
         self._news.set()
+        limit_s = GIVING_UP_TIMEOUT_S
         if self._session is not None:
             self._session.end()
             self._session = None
+            limit_s = CLOSING_TIMEOUT_S
 
         def take_leave() -> None:
             try:
@@ -473,7 +477,7 @@ class Ensemble:
             finally:
                 from_thread(self._token, over.set)
 
-        with trio.move_on_after(CLOSING_TIMEOUT_S, shield=True):
+        with trio.move_on_after(limit_s, shield=True):
             self._client.handler.spawn(take_leave)
             await over.wait()
 
