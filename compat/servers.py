@@ -141,7 +141,7 @@ class ZooKeeperServer(Server):
         try:
             with socket.create_connection(("127.0.0.1", self.port), 1) as connection:
                 connection.sendall(b"srvr")
-                return bool(b"Mode: standalone" in connection.recv(4096))
+                return b"Mode: standalone" in bytes(connection.recv(4096))
         except OSError:
             return False
 
@@ -162,7 +162,7 @@ def broker_answers(port: int) -> bool:
         (rack,) = struct.unpack_from(">h", body, at + 6 + host + 4)
         at += 6 + host + 6 + max(rack, 0)
     (controller,) = struct.unpack_from(">i", body, at)
-    return brokers > 0 and controller >= 0
+    return bool(brokers > 0 and controller >= 0)
 
 
 def _ask(connection: socket.socket, key: int, version: int, body: bytes) -> bytes:

@@ -23,6 +23,8 @@ _MASKS: Final[tuple[tuple[str, str], ...]] = (
     (r"(console-consumer-|perf-consumer-)\d+", r"\1N"),
     (r"\b((?:consumer|producer|adminclient)-(?:[\w.-]+-)?)\d+\b", r"\1N"),
     (r"correlation id \d+", "correlation id N"),
+    # how many numbered producers there were before: TransactionsCommand
+    (r"(?m)^\d+(\s*\t\d+\s*\t-1\s*\t)", r"N\1"),
     # java.lang.Object's way to print itself
     (r"(\$\w+|\b[A-Z]\w+)@[0-9a-f]{6,8}\b", r"\1@ADDRESS"),
 )
@@ -42,6 +44,8 @@ def masked(text: str, known: Iterable[tuple[str, str]], *, sort: bool, figures: 
             text = text.replace(literal, replacement)
     for pattern, replacement in _COMPILED:
         text = pattern.sub(replacement, text)
+    # tables are as wide as what is masked in them
+    text = re.sub(" {2,}", "  ", text)
     text = re.sub(r"\b\d{13}\b", _recent, text)
     lines: list[str] = []
     for line in text.rstrip("\n").split("\n") if text else []:

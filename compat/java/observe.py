@@ -11,7 +11,7 @@ import difflib
 import time
 
 from compat.java import scenario, tools
-from compat.java.test_transcripts import Stage
+from compat.java.stage import Stage
 from compat.java.transcripts import perform
 
 
@@ -19,7 +19,9 @@ def main() -> None:
     """Run what the command line names."""
     arguments = argparse.ArgumentParser(prog="compat.java.observe")
     arguments.add_argument("-v", "--version", action="append", choices=tools.VERSIONS)
-    arguments.add_argument("-s", "--server", default="both", choices=("apache", "embedded", "zookeeper", "both", "twice"))
+    arguments.add_argument(
+        "-s", "--server", default="both", choices=("apache", "embedded", "zookeeper", "both", "twice")
+    )
     arguments.add_argument("scenarios", nargs="*")
     chosen = arguments.parse_args()
     told = [each for each in scenario.all_scenarios() if not chosen.scenarios or each.name in chosen.scenarios]
@@ -31,7 +33,9 @@ def main() -> None:
                     continue
                 begun = time.monotonic()
                 if chosen.server == "both":
-                    ours, theirs = stage.compare(each, version, "zookeeper" if each.needs_zookeeper else "embedded")
+                    ours, theirs = stage.compare(
+                        each, stage.machine(version), "zookeeper" if each.needs_zookeeper else "embedded"
+                    )
                     text = _difference(theirs, ours)
                 elif chosen.server == "twice":
                     first = perform(each, stage.machine(version), stage.server("apache"))

@@ -3,11 +3,12 @@
 A file in `scenarios/` is one scenario. Its lines:
 
     # a remark
-    only 3.1.2+                       versions it is for: `3.1.2`, `3.1.2+` (and later), `2.3.1-` (and earlier); several may follow
+    only 3.1.2+                       versions it is for: `3.1.2`, `3.1.2+` (and later), `2.3.1-` (and earlier)
+    zookeeper                         it is about a broker that has a ZooKeeper
     topic a partitions=3 k=v          a topic is made, by other means than the tool under test
     produce a partition=1 key=k timestamp=1600000000000 header=h:v some value
                                       one record, likewise
-    file name.json                    a file for the commands, named in them as {file:name.json}; its text follows in `< ` lines
+    file name.json                    a file, named in commands as {file:name.json}; its text follows in `< ` lines
     mark t1                           {t1} is now this moment in ISO form, {t1.ms} in milliseconds
     $ topics --list                   a tool and its arguments; the broker's address is added
     $ (sorted, 3.9.1+) topics --list  the same with wishes, see below
@@ -74,8 +75,8 @@ class Scenario:
 
     @property
     def needs_zookeeper(self) -> bool:
-        """Whether its commands talk to ZooKeeper themselves."""
-        return "{zookeeper}" in self.text
+        """Whether its commands talk to ZooKeeper themselves, or print settings that only a broker with it has."""
+        return "{zookeeper}" in self.text or "\nzookeeper\n" in self.text
 
 
 def is_for(version: str, wanted: list[str]) -> bool:
@@ -93,9 +94,9 @@ def is_for(version: str, wanted: list[str]) -> bool:
     return not wanted
 
 
-def all_scenarios() -> list[Scenario]:
+def all_scenarios(folder: Path = FOLDER) -> list[Scenario]:
     """Everything in the folder, by name."""
-    return [parse(path.stem, path.read_text()) for path in sorted(FOLDER.glob("*.txt"))]
+    return [parse(path.stem, path.read_text()) for path in sorted(folder.glob("*.txt"))]
 
 
 def parse(name: str, text: str) -> Scenario:
@@ -108,6 +109,8 @@ def parse(name: str, text: str) -> Scenario:
         word, _, rest = line.partition(" ")
         if word == "only":
             versions = [version for version in VERSIONS if is_for(version, rest.split())]
+        elif line == "zookeeper":
+            continue
         elif word == "<":
             last = steps[-1]
             if isinstance(last, Run):
@@ -128,7 +131,7 @@ def parse(name: str, text: str) -> Scenario:
 
 
 def _command(rest: str) -> Run:
-    wishes = re.match(r"\(([^)]*)\) (.*)", rest)
+    wishes = re.match(r"\((.*?)\) (?=[a-z])(.*)", rest)
     line = wishes[2] if wishes else rest
     tool, *arguments = shlex.split(line)
     run = Run(line, tool, arguments)

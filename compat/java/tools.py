@@ -6,6 +6,7 @@ What is run, and what is made of the output, is left to the scenarios and to `tr
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import struct
 import subprocess
@@ -179,16 +180,17 @@ class Machine:
             if number(version) >= (4,)
             else f"-Dlog4j.configuration=file:{LAUNCHER / 'log4j.properties'}"
         )
+        self._log = (CACHE / f"launcher-{version}.log").open("wb")
         self._process = subprocess.Popen(
             [
                 "java", "-Xmx768m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", logging,
                 "-Duser.timezone=UTC", "-Duser.language=en", "-Djava.awt.headless=true",
-                "--add-opens", "java.base/java.lang=ALL-UNNAMED",
+                "-Djava.security.manager=allow", "--add-opens", "java.base/java.lang=ALL-UNNAMED",
                 "-cp", str(compiled()), "Launcher", class_path_text(version),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._log,
         )  # fmt: skip
         threading.Thread(target=self._receive, daemon=True).start()
 
@@ -201,11 +203,17 @@ class Machine:
         self._process.kill()
         self._process.wait()
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._log.close()
+
+    def begin(self, tool: str, bootstrap: str, arguments: list[str], typed: str) -> Running:
+        """Start `tool` against the broker at `bootstrap`; `typed` is its standard input."""
+        main_class, *rest = command(tool, self.version, bootstrap, arguments)
+        return self.start(main_class, rest, typed)
 
     def start(self, main_class: str, arguments: list[str], typed: str = "") -> Running:
-        """Start a command; `typed` is its standard input."""
+        """Start a command by its main class."""
         running = Running(self, next(self._numbers))
         self._running[running.number] = running
         self.send(running.number, ["run", main_class, typed, *arguments])
@@ -232,6 +240,8 @@ class Machine:
                 errors = stream.read(size)
                 outcome = Outcome(status, output.decode(errors="replace"), errors.decode(errors="replace"))
                 self._running.pop(number).arrive(outcome)
+        for running in list(self._running.values()):
+            running.arrive(Outcome(TIMED_OUT, "", f"the machine has ended; see {self._log.name}"))
 
 
 def compiled() -> Path:

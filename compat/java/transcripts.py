@@ -12,25 +12,43 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from confluent_kafka import KafkaException, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from compat.java import masks, scenario, tools
 from compat.java.artifacts import CACHE
 from compat.servers import Server
 
-WITHIN_S: Final = 60.0
+WITHIN_S: Final = 25.0
 UNTIL_WITHIN_S: Final = 30.0
 
 
-def perform(told: scenario.Scenario, machine: tools.Machine, server: Server) -> str:
+class Running(Protocol):
+    """A command on its way."""
+
+    def wait(self, within_s: float) -> tools.Outcome: ...
+
+    def end(self) -> tools.Outcome: ...
+
+
+class Toolbox(Protocol):
+    """What runs commands: a virtual machine with Kafka's tools in it, or plain processes."""
+
+    @property
+    def version(self) -> str: ...
+
+    def begin(self, tool: str, bootstrap: str, arguments: list[str], typed: str) -> Running: ...
+
+
+def perform(told: scenario.Scenario, toolbox: Toolbox, server: Server) -> str:
     """The transcript of one scenario. Afterwards the broker has no topics and groups of it left."""
     with tempfile.TemporaryDirectory(prefix="pykafka-scenario-") as folder:
-        performance = _Performance(machine, server, Path(folder))
+        performance = _Performance(toolbox, server, Path(folder))
         try:
             for step in told.steps:
                 performance.take(step)
@@ -53,13 +71,13 @@ def may_remember() -> bool:
 
 
 class _Performance:
-    def __init__(self, machine: tools.Machine, server: Server, folder: Path) -> None:
+    def __init__(self, toolbox: Toolbox, server: Server, folder: Path) -> None:
         self.lines: list[str] = []
-        self._machine = machine
+        self._tools = toolbox
         self._server = server
         self._folder = folder
         self._places: dict[str, str] = {"zookeeper": server.zookeeper, "bootstrap": server.bootstrap}
-        self._background: dict[str, tuple[scenario.Run, tools.Running]] = {}
+        self._background: dict[str, tuple[scenario.Run, Running]] = {}
         self._admin = AdminClient({"bootstrap.servers": server.bootstrap, "log_level": 0})
 
     def take(self, step: scenario.Run | scenario.File | scenario.Step) -> None:
@@ -81,12 +99,12 @@ class _Performance:
             self._write(run, running.end())
 
     def _run(self, run: scenario.Run) -> None:
-        if not scenario.is_for(self._machine.version, run.versions):
+        if not scenario.is_for(self._tools.version, run.versions):
             return
         self.lines.append(f"$ {run.line}")
         arguments = [self._filled(argument) for argument in run.arguments]
-        main, *rest = tools.command(run.tool, self._machine.version, self._server.bootstrap, arguments)
-        running = self._machine.start(main, rest, self._filled(run.typed))
+        typed = self._filled(run.typed)
+        running = self._tools.begin(run.tool, self._server.bootstrap, arguments, typed)
         if run.background:
             self._background[run.background] = run, running
             return
@@ -94,7 +112,7 @@ class _Performance:
         deadline = time.monotonic() + UNTIL_WITHIN_S
         while run.until and run.until not in outcome.output and time.monotonic() < deadline:
             time.sleep(0.1)
-            outcome = self._machine.start(main, rest, self._filled(run.typed)).wait(WITHIN_S)
+            outcome = self._tools.begin(run.tool, self._server.bootstrap, arguments, typed).wait(WITHIN_S)
         self._write(run, outcome)
 
     def _write(self, run: scenario.Run, outcome: tools.Outcome) -> None:
@@ -119,8 +137,10 @@ class _Performance:
         settings = dict(pair.split("=", 1) for pair in pairs)
         partitions = int(settings.pop("partitions", "1"))
         topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=settings)
-        self._admin.create_topics([topic])[name].result(30)
         deadline = time.monotonic() + UNTIL_WITHIN_S
+        while not _succeeds(self._admin.create_topics([topic])[name], "marked for deletion"):
+            assert time.monotonic() < deadline, f"{name} stays marked for deletion"
+            time.sleep(0.05)
         while time.monotonic() < deadline:
             known = self._admin.list_topics(name, timeout=10).topics[name].partitions
             if len(known) == partitions and all(partition.leader >= 0 for partition in known.values()):
@@ -174,7 +194,7 @@ def sweep(admin: AdminClient) -> None:
         deadline = time.monotonic() + 10
         while groups and time.monotonic() < deadline:
             deletions = admin.delete_consumer_groups(groups)
-            groups = [group for group, deletion in deletions.items() if not _succeeds(deletion)]
+            groups = [group for group, deletion in deletions.items() if not _succeeds(deletion, "NON_EMPTY_GROUP")]
     deadline = time.monotonic() + UNTIL_WITHIN_S
     while time.monotonic() < deadline:
         left = [name for name in admin.list_topics(timeout=10).topics if not name.startswith("__")]
@@ -182,14 +202,18 @@ def sweep(admin: AdminClient) -> None:
             return
         for deletion in admin.delete_topics(left).values():
             _succeeds(deletion)
+        time.sleep(0.02)
     raise TimeoutError(f"topics that do not go away: {left}")
 
 
-def _succeeds(deletion: object) -> bool:
+def _succeeds(change: Future[None], may_say: str = "") -> bool:
+    """Whether `change` is made; false if it is refused in words with `may_say` in them, which trying again may help."""
     try:
-        deletion.result(10)  # type: ignore[attr-defined]
+        change.result(30)
     except KafkaException as problem:
-        return "GROUP_ID_NOT_FOUND" in str(problem)
+        if may_say in str(problem):
+            return False
+        raise
     return True
 
 
@@ -200,9 +224,7 @@ def warmed(server: Server) -> Iterator[Server]:
 
     admin = AdminClient({"bootstrap.servers": server.bootstrap, "log_level": 0})
     admin.create_topics([NewTopic("warm", 1, 1)])["warm"].result(30)
-    consumer = Consumer(
-        {"bootstrap.servers": server.bootstrap, "group.id": "warm", "log_level": 0, "topic.metadata.refresh.interval.ms": 100}
-    )
+    consumer = Consumer({"bootstrap.servers": server.bootstrap, "group.id": "warm", "log_level": 0})
     consumer.subscribe(["warm"])
     deadline = time.monotonic() + UNTIL_WITHIN_S
     while not consumer.assignment() and time.monotonic() < deadline:

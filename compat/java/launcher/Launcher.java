@@ -67,6 +67,7 @@ public final class Launcher {
         System.setIn(new SwitchedInput());
         load(arguments[0].split(":"));
         trapExit();
+        trapSystemExit();
         DataInputStream requests = new DataInputStream(new FileInputStream(FileDescriptor.in));
         while (true) {
             int id;
@@ -114,6 +115,28 @@ public final class Launcher {
         });
         exit.getMethod("setExitProcedure", procedure).invoke(null, trap);
         exit.getMethod("setHaltProcedure", procedure).invoke(null, trap);
+    }
+
+    /** The parser of arguments that some tools use calls System.exit itself; up to Java 23 this is the way to know. */
+    @SuppressWarnings("removal")
+    private static void trapSystemExit() {
+        System.setSecurityManager(new SecurityManager() {
+            @Override
+            public void checkPermission(java.security.Permission permission) {
+            }
+
+            @Override
+            public void checkPermission(java.security.Permission permission, Object context) {
+            }
+
+            @Override
+            public void checkExit(int status) {
+                Command command = current();
+                if (command != null) {
+                    command.exit(status);
+                }
+            }
+        });
     }
 
     private static Command current() {
