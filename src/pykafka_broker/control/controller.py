@@ -510,5 +510,6 @@ class Controller:
                 elif one.error_code == ErrorCode.NONE and replica in cluster.offline_replicas:
                     cluster.offline_replicas.discard(replica)
                     touched.append(replica[0])
-        self._outbox.update(cluster.brokers, touched)
-        self._settle(touched)
+        if touched:
+            self._outbox.update(cluster.brokers, touched)
+            self._settle(touched)
