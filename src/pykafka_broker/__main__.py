@@ -104,29 +104,34 @@ def _start(parsed: argparse.Namespace) -> int:
     log_to_stderr(parsed.log_level)
 
     async def serve() -> None:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        ready, told_to_stop = trio.Event(), trio.Event()
+
+        async def heed_signals(*, task_status: trio.TaskStatus[None]) -> None:
+            """A broker that serves ends in order; one that is still starting is simply stopped."""
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+                task_status.started()
+                async for _signal in signals:
+                    told_to_stop.set()
+                    if not ready.is_set():
+                        nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            await nursery.start(heed_signals)
             async with open_broker(loaded) as broker:
+                ready.set()
                 print(broker.ready_line, flush=True)
                 # What was made while starting lives as long as the process: the collector need not look at it.
                 gc.collect()
                 gc.freeze()
-                async for _signal in signals:
-                    break
+                await told_to_stop.wait()
+            nursery.cancel_scope.cancel()
 
     try:
         trio.run(serve)
-    except* CannotStart as refused:
-        for reason in _leaves(refused):
-            print(f"pykafka-broker: {reason}", file=sys.stderr)
+    except CannotStart as refused:
+        print(f"pykafka-broker: {refused}", file=sys.stderr)
         return CANNOT_START
     return 0
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
-    return found
 
 
 if __name__ == "__main__":

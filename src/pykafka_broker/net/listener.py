@@ -62,12 +62,10 @@ class Listeners:
         """How many connections are open."""
         return len(self._open)
 
-    async def accept(
-        self, name: str, sockets: list[trio.socket.SocketType], nursery: trio.Nursery, connections: trio.Nursery
-    ) -> None:
-        """Accept on all of the sockets of the listener ``name``; connections live in their own nursery."""
+    def accept(self, name: str, sockets: list[trio.socket.SocketType], connections: trio.Nursery) -> None:
+        """Accept on all of the sockets of the listener ``name``, and serve the connections, in this nursery."""
         for socket in sockets:
-            nursery.start_soon(self._accept_on, name, socket, connections)
+            connections.start_soon(self._accept_on, name, socket, connections)
 
     async def _accept_on(self, name: str, socket: trio.socket.SocketType, connections: trio.Nursery) -> None:
         while True:

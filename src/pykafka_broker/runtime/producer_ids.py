@@ -30,7 +30,7 @@ class ProducerIds:
         """A producer id that nobody has had; ``COORDINATOR_LOAD_IN_PROGRESS`` while there is none."""
         if self._used >= len(self._block):
             if self._next_block is None:
-                await self._prefetch()
+                await self.prefetch()
             if self._next_block is None:
                 raise KafkaError(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS)
             # No await between taking the block and counting from it.
@@ -38,10 +38,11 @@ class ProducerIds:
         given = ProducerId(self._block[self._used])
         self._used += 1
         if self._used >= len(self._block) * PREFETCH_AT and self._next_block is None and not self._is_fetching:
-            self._start(self._prefetch)
+            self._start(self.prefetch)
         return given
 
-    async def _prefetch(self) -> None:
+    async def prefetch(self) -> None:
+        """Reserve the next block, unless that is done or under way."""
         if self._is_fetching or self._next_block is not None:
             return
         self._is_fetching = True

@@ -1,0 +1,371 @@
+"""Puts the broker together: the only file that knows every room, and the tree of scopes in which it lives.
+
+From outside in: the house of coordination, the logs, the services, the listeners. Leaving goes the other way: no new
+connections, then the services, then flush and the mark of a clean shutdown, then the session. A connection may die
+alone; a service that fails takes the broker down, on purpose.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import random
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from pykafka_broker.api.desk import Desk
+from pykafka_broker.api.fetch import FetchApi
+from pykafka_broker.api.fetch_sessions import FetchSessions
+from pykafka_broker.api.log_dirs import LogDirApi
+from pykafka_broker.api.metadata import MetadataApi
+from pykafka_broker.api.offsets import OffsetApi
+from pykafka_broker.api.produce import ProduceApi
+from pykafka_broker.api.producers import ProducerApi
+from pykafka_broker.api.routes import Routes, collect
+from pykafka_broker.api.topics import TopicApi
+from pykafka_broker.api.versions import VersionsApi
+from pykafka_broker.config.broker import BrokerSettings
+from pykafka_broker.config.checks import read_address_limits
+from pykafka_broker.config.listeners import Listener, read_listeners
+from pykafka_broker.config.loading import Loaded
+from pykafka_broker.control.controller import Controller, ControllerSettings
+from pykafka_broker.model.names import BrokerId, TopicId
+from pykafka_broker.model.outcome import Fact
+from pykafka_broker.net.listener import ConnectionLimits, Listeners, bind
+from pykafka_broker.observe.logging import say
+from pykafka_broker.runtime.changes import Changes
+from pykafka_broker.runtime.clock import Clock, wall_clock
+from pykafka_broker.runtime.control_loop import ControlLoop, Unreachable
+from pykafka_broker.runtime.dynamic_configs import DynamicConfigs
+from pykafka_broker.runtime.leaderships import Leaderships
+from pykafka_broker.runtime.log_keeper import LogKeeper
+from pykafka_broker.runtime.membership import Membership
+from pykafka_broker.runtime.metadata import BROKERS, Metadata
+from pykafka_broker.runtime.producer_ids import ProducerIds
+from pykafka_broker.runtime.topics import Topics
+from pykafka_broker.store.directories import DirectoryError
+from pykafka_broker.store.meta import Meta
+from pykafka_broker.store.worker import Worker
+from pykafka_broker.zk import nodes, registration
+from pykafka_broker.zk.port import House
+from pykafka_broker.zk.producer_ids import allocate_block
+
+log = logging.getLogger(__name__)
+
+READY_WITHIN_S = 30.0
+"""How long a start waits for the controller to tell this broker of all topics before it serves what it knows."""
+
+
+class CannotStart(Exception):
+    """The broker cannot start as it is told to; one line says why."""
+
+
+@dataclass(slots=True)
+class RunningBroker:
+    """A broker that serves."""
+
+    broker_id: BrokerId
+    cluster_id: str
+    listening: tuple[Listener, ...]
+    """The listeners with the ports that they really have."""
+
+    @property
+    def ready_line(self) -> str:
+        """What is printed when the broker is ready."""
+        listeners = ",".join(str(listener) for listener in self.listening)
+        return f"pykafka-broker ready broker.id={self.broker_id} listeners={listeners}"
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """``host:port`` of the first listener."""
+        first = self.listening[0]
+        host = first.host if first.host not in ("", "0.0.0.0", "::") else "127.0.0.1"
+        return f"[{host}]:{first.port}" if ":" in host else f"{host}:{first.port}"
+
+
+@asynccontextmanager
+async def open_broker(loaded: Loaded, clock: Clock = wall_clock) -> AsyncIterator[RunningBroker]:
+    """Run a broker for as long as the body runs; the body begins when clients can be served.
+
+    ``CannotStart`` when the settings, the disk, the ports or the ensemble do not allow it.
+    """
+    settings = loaded.settings
+    worker = Worker(threads=max(2, settings.background_threads))
+    with _told_in_one_line():
+        async with _open_house(settings, worker, clock) as house:
+            broker = _Broker(loaded, house, worker, clock)
+            async with broker.open(), trio.open_nursery() as services:
+                async with trio.open_nursery() as connections:
+                    async with house.gathered():
+                        await broker.start(services)
+                    broker.accept(services, connections)
+                    yield RunningBroker(broker.me, broker.cluster_id, broker.listening)
+                    connections.cancel_scope.cancel()
+                services.cancel_scope.cancel()
+
+
+class _Broker:
+    """The parts of one broker, and the order in which they come to life."""
+
+    def __init__(self, loaded: Loaded, house: House, worker: Worker, clock: Clock) -> None:
+        self.settings = settings = loaded.settings
+        self.house = house
+        self.clock = clock
+        self.me = BrokerId(settings.broker_id)
+        self.cluster_id = ""
+        self.listening: tuple[Listener, ...] = ()
+        self.changes = Changes()
+        self.metadata = Metadata(self.me, self.changes)
+        self.configs = DynamicConfigs(loaded, house, clock)
+        self.keeper = LogKeeper(
+            [Path(directory) for directory in settings.directories],
+            clock,
+            settings,
+            self.configs.topic_settings,
+            self.changes,
+            _say_about("log"),
+            worker=worker,
+        )
+        self._sockets: dict[str, list[trio.socket.SocketType]] = {}
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Everything that must be there before anybody is told of us: identity, settings, logs, open ports."""
+        await registration.prepare(self.house)
+        stored = self.keeper.stored_meta()
+        try:
+            self.cluster_id = await registration.cluster_id(self.house, os.urandom)
+            self.me = self.metadata.me = await self._broker_id(stored)
+            await self.configs.load(self.me)
+            await self._bind()
+            await self.keeper.open(Meta(self.me, self.cluster_id))
+            yield
+        finally:
+            for sockets in self._sockets.values():
+                for socket in sockets:
+                    socket.close()
+            with trio.CancelScope(shield=True):
+                await self.keeper.close()
+
+    async def _broker_id(self, stored: Meta | None) -> BrokerId:
+        """The id that is set, the one this data directory had before, or a new one (``getOrGenerateBrokerId``)."""
+        if self.settings.broker_id >= 0:
+            return BrokerId(self.settings.broker_id)
+        if stored is not None and stored.broker_id >= 0:
+            return BrokerId(stored.broker_id)
+        if not self.settings.broker_id_generation_enable:
+            raise CannotStart("broker.id is not set, and broker.id.generation.enable=false")
+        return await registration.generate_broker_id(self.house, self.settings.reserved_broker_max_id)
+
+    async def _bind(self) -> None:
+        bound = []
+        for listener in read_listeners(self.settings).listening:
+            if listener.protocol != "PLAINTEXT":
+                raise CannotStart(f"listeners: {listener}: {listener.protocol} is not supported yet")
+            try:
+                sockets = await bind(listener.host, listener.port, self._limits())
+            except OSError as error:
+                raise CannotStart(f"listeners: {listener}: {os.strerror(error.errno or errno.EIO)}") from error
+            self._sockets[listener.name] = sockets
+            bound.append(replace(listener, port=sockets[0].getsockname()[1]))
+        self.listening = tuple(bound)
+
+    def _advertised(self) -> tuple[nodes.Endpoint, ...]:
+        """What clients are told: ``advertised.listeners``, or where we listen; an empty host is this machine's name."""
+        told = read_listeners(self.settings).advertised or self.listening
+        ports = {listener.name: listener.port for listener in self.listening}
+        return tuple(
+            nodes.Endpoint(
+                listener.name,
+                listener.host if listener.host not in ("", "0.0.0.0", "::") else _own_name(),
+                listener.port or ports[listener.name],
+                listener.protocol,
+            )
+            for listener in told
+        )
+
+    async def start(self, services: trio.Nursery) -> None:
+        """Start what runs in the background, become a member of the cluster, and wait until we know our part in it."""
+        settings, me, clock, house = self.settings, self.me, self.clock, self.house
+        self.leaderships = Leaderships(me, self.keeper, self.metadata, self.configs.topic_settings, self.changes)
+        inter_broker = read_listeners(settings).inter_broker
+        self.control_loop = ControlLoop(
+            me,
+            lambda: Controller(
+                me,
+                ControllerSettings(
+                    inter_broker_listener=inter_broker, delete_topic_enable=settings.delete_topic_enable
+                ),
+                new_topic_id,
+                lambda topic: self.configs.topic_settings(topic).unclean_leader_election_enable,
+            ),
+            self._tell,
+            clock,
+            _say_about("control"),
+        )
+        registrar = registration.Registrar(
+            nodes.BrokerRegistration(me, self._advertised(), timestamp_ms=clock(), rack=settings.broker_rack)
+        )
+        self.membership = Membership(
+            registrar,
+            self.control_loop,
+            clock,
+            self._registered,
+            session_timeout_ms=settings.zookeeper_session_timeout_ms,
+        )
+        self.topics = Topics(
+            house,
+            self.metadata,
+            settings,
+            self.configs.validate_topic,
+            new_topic_id=new_topic_id,
+            below=random.randrange,
+        )
+        self.producer_ids = ProducerIds(self._producer_id_block, services.start_soon)
+        services.start_soon(self.keeper.run)
+        services.start_soon(house.during_sessions, self.membership.serve)
+        services.start_soon(self.producer_ids.prefetch)
+        with trio.move_on_after(READY_WITHIN_S) as patience:
+            await self._know_our_part()
+        if patience.cancelled_caught:
+            log.warning("the controller has not told of all topics yet; serving what is known")
+
+    async def _know_our_part(self) -> None:
+        """Return when the controller has told of us and of every topic that there is."""
+        while not self.metadata.is_alive(self.me):
+            await self.changes.wait([BROKERS])
+        for topic in await self.house.children(nodes.TOPICS):
+            while self.metadata.topic(topic) is None and topic not in await self.house.children(nodes.DELETE_TOPICS):
+                await self.changes.wait([topic, BROKERS])
+
+    def _registered(self, broker_epoch: int) -> None:
+        self.leaderships.broker_epoch = broker_epoch
+        self.keeper.broker_epoch = broker_epoch
+
+    async def _producer_id_block(self) -> range:
+        block = await allocate_block(self.house, self.me)
+        return range(block.block_start, block.block_end + 1)
+
+    async def _tell(self, broker: BrokerId, request: Any) -> Any:
+        """Hand the controller's request to a broker; there is only this one yet."""
+        if broker != self.me:
+            raise Unreachable(f"broker {broker} cannot be reached: brokers do not talk to each other yet")
+        return await self.leaderships.obey(request)
+
+    def accept(self, services: trio.Nursery, connections: trio.Nursery) -> None:
+        """Begin to serve clients."""
+        routes = self._routes()
+        listeners = Listeners(routes.served, Desk(routes).answer, self._limits)
+        for name, sockets in self._sockets.items():
+            listeners.accept(name, sockets, connections)
+        services.start_soon(listeners.expire_idle)
+
+    def _routes(self) -> Routes:
+        settings = self.settings
+        versions = VersionsApi(lambda: routes.served, lambda: self.membership.features_epoch)
+        sessions = FetchSessions(
+            settings.max_incremental_fetch_session_cache_slots, lambda: random.randint(1, 2**31 - 1)
+        )
+        routes = collect(
+            [
+                versions,
+                MetadataApi(self.metadata, self.topics, self.cluster_id, settings.auto_create_topics_enable),
+                ProduceApi(self.leaderships, self.changes, self.clock),
+                FetchApi(
+                    self.leaderships,
+                    self.metadata,
+                    sessions,
+                    self.changes,
+                    self.clock,
+                    lambda: settings.fetch_max_bytes,
+                ),
+                OffsetApi(self.leaderships, self.changes, self.clock),
+                ProducerApi(self.producer_ids, self.leaderships),
+                TopicApi(
+                    self.topics, self.metadata, self.control_loop, self.configs.shown, settings.delete_topic_enable
+                ),
+                LogDirApi(self.keeper),
+            ]
+        )
+        return routes
+
+    def _limits(self) -> ConnectionLimits:
+        settings = self.settings
+        return ConnectionLimits(
+            max_frame_bytes=settings.socket_request_max_bytes,
+            max_idle_ms=settings.connections_max_idle_ms,
+            max_connections=settings.max_connections,
+            max_connections_per_ip=settings.max_connections_per_ip,
+            max_connections_per_ip_overrides=read_address_limits(settings.max_connections_per_ip_overrides),
+            backlog=settings.socket_listen_backlog_size,
+        )
+
+
+def new_topic_id() -> TopicId:
+    """A random id; not one that begins with a dash, which tools would take for an option (``Uuid.randomUuid``)."""
+    while True:
+        made = uuid.uuid4()
+        if made.int > 1 and not nodes.uuid_text(made).startswith("-"):
+            return TopicId(made)
+
+
+def _own_name() -> str:
+    import socket
+
+    return socket.getfqdn()
+
+
+def _say_about(room: str) -> Callable[[Fact], None]:
+    return lambda fact: say(room, (fact,))
+
+
+def _open_house(settings: BrokerSettings, worker: Worker, clock: Clock) -> AbstractAsyncContextManager[House]:
+    """The house of coordination: an ensemble where ``zookeeper.connect`` names one, else the embedded tree."""
+    if settings.has_zookeeper:
+        from pykafka_broker.zk.session import open_ensemble
+
+        connection_timeout_ms = settings.zookeeper_connection_timeout_ms
+        if connection_timeout_ms is None:
+            connection_timeout_ms = settings.zookeeper_session_timeout_ms
+        return open_ensemble(
+            settings.zookeeper_connect or "",
+            session_timeout_ms=settings.zookeeper_session_timeout_ms,
+            connection_timeout_ms=connection_timeout_ms,
+            max_in_flight=settings.zookeeper_max_in_flight_requests,
+        )
+    from pykafka_broker.zk.embedded import open_embedded
+
+    return open_embedded(Path(settings.directories[0]), in_worker=worker.run, clock=clock)
+
+
+@contextmanager
+def _told_in_one_line() -> Iterator[None]:
+    """What keeps a broker from starting, alone or in a group, becomes ``CannotStart``."""
+    try:
+        yield
+    except CannotStart:
+        raise
+    except BaseException as error:
+        for leaf in _leaves(error):
+            if isinstance(leaf, CannotStart):
+                raise leaf from None
+            if isinstance(leaf, DirectoryError | registration.BrokerIdTaken | registration.EndpointTaken) or type(
+                leaf
+            ).__name__ in ("ConnectionTimeout", "JournalInUse", "DamagedJournal"):
+                raise CannotStart(str(leaf)) from error
+        raise
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
