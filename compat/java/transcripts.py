@@ -149,7 +149,7 @@ class _Performance:
         raise TimeoutError(f"no leaders for {name}")
 
     def _produce(self, words: list[str]) -> None:
-        topic = words.pop(0)
+        topic, *words = words
         options: dict[str, str] = {}
         headers: list[tuple[str, str | bytes | None]] = []
         while words and (option := re.fullmatch(r"(partition|key|timestamp|header)=(.*)", words[0])):

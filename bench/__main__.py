@@ -1,0 +1,53 @@
+"""`python -m bench [--rounds N] [--megabytes N]`: prints one Markdown table and keeps it in `bench/results`.
+
+Both brokers are started fresh in every round, one after the other, never at once; the order changes from round to
+round. Progress goes to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench import report
+from bench.rounds import OURS, THEIRS, Amounts, measure
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="This broker beside Apache Kafka 3.9.1.")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--megabytes", type=int, default=500, help="per round, produced and consumed (default: 500)")
+    parser.add_argument("--requests", type=int, default=30_000, help="one-record requests per round (default: 30000)")
+    parser.add_argument("--latency-s", type=int, default=10, help="seconds of latency measurement (default: 10)")
+    parser.add_argument("--only", choices=("ours", "theirs"), help="measure one of the two")
+    chosen = parser.parse_args()
+    names = {"ours": [OURS], "theirs": [THEIRS]}.get(chosen.only, [OURS, THEIRS])
+    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    begun = time.monotonic()
+    for turn in range(chosen.rounds):
+        amounts = Amounts(chosen.megabytes, chosen.requests, chosen.latency_s, check=turn == 0)
+        for name in names if turn % 2 == 0 else names[::-1]:
+
+            def say(what: str, name: str = name, turn: int = turn) -> None:
+                elapsed_s = time.monotonic() - begun
+                print(f"[{elapsed_s:5.0f} s] round {turn + 1}/{chosen.rounds} {name}: {what}", file=sys.stderr)
+
+            rounds[name].append(measure(name, amounts, say))
+    text = f"{report.table(rounds)}\n\n{report.surroundings(rounds, os.cpu_count() or 0)}\n"
+    RESULTS.mkdir(exist_ok=True)
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    (RESULTS / f"{stamp}.json").write_text(json.dumps(rounds, indent=1))
+    (RESULTS / f"{stamp}.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

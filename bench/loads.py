@@ -1,0 +1,240 @@
+"""The client's side of the benchmark: one load per call, with confluent-kafka, in a process of its own.
+
+`python -m bench.loads NAME BOOTSTRAP KEY=NUMBER...` runs the load and prints its findings as one line of JSON. The
+same program runs against every broker; it knows nothing about which one it is.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+
+PARTITIONS: Final = 4
+_SEQUENCE: Final = struct.Struct(">q")
+_PATIENCE_S: Final = 300.0
+
+
+class Lost(RuntimeError):
+    """What was acknowledged did not come back."""
+
+
+def make_topic(bootstrap: str, name: str, partitions: int) -> None:
+    """Create the topic and wait for its leaders."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.create_topics([NewTopic(name, partitions, 1)])[name].result(30)
+    while True:
+        found = admin.list_topics(name, timeout=10).topics[name].partitions
+        if len(found) == partitions and all(partition.leader >= 0 for partition in found.values()):
+            return
+        time.sleep(0.02)
+
+
+def produce(bootstrap: str, count: int, size: int) -> dict[str, float]:
+    """`count` records of `size` bytes, acks=all, as fast as they go. Records carry their number."""
+    make_topic(bootstrap, "bulk", PARTITIONS)
+    failures: list[KafkaError] = []
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "acks": "all",
+            "linger.ms": 5,
+            "queue.buffering.max.messages": 200_000,
+            "queue.buffering.max.kbytes": 400_000,
+            "delivery.report.only.error": True,
+            "on_delivery": lambda problem, _: failures.append(problem),
+        }
+    )
+    producer.list_topics("bulk", timeout=10)
+    filler = bytes(index * 7 & 0xFF for index in range(size - _SEQUENCE.size))
+    begun = time.perf_counter()
+    for number in range(count):
+        value = _SEQUENCE.pack(number) + filler
+        while True:
+            try:
+                producer.produce("bulk", value, partition=number % PARTITIONS)
+                break
+            except BufferError:
+                producer.poll(0.01)
+        if number % 1000 == 0:
+            producer.poll(0)
+    left = producer.flush(_PATIENCE_S)
+    took = time.perf_counter() - begun
+    if left or failures:
+        raise Lost(f"{left} records unanswered, {len(failures)} refused: {failures[:1]}")
+    return {"seconds": took, "megabytes": count * size / 1e6}
+
+
+def consume(bootstrap: str, count: int, size: int, check: int) -> dict[str, float]:
+    """All that `produce` wrote, from the beginning. With `check`, every record's number is looked at as well."""
+    consumer = _reader(bootstrap, "bulk", PARTITIONS)
+    found = 0
+    held = 0
+    seen = bytearray(count) if check else bytearray()
+    begun = time.perf_counter()
+    while found < count:
+        messages = consumer.consume(10_000, 1.0)
+        if not messages and time.perf_counter() - begun > _PATIENCE_S:
+            raise Lost(f"{found} of {count} records came back")
+        found += len(messages)
+        if messages:
+            held += len(messages[0]) * len(messages)
+        if check:
+            for message in messages:
+                seen[_SEQUENCE.unpack_from(message.value() or b"")[0]] += 1
+    took = time.perf_counter() - begun
+    consumer.close()
+    if found != count or held != count * size:
+        raise Lost(f"{found} records of {held} bytes instead of {count} of {count * size}")
+    if check and seen.count(1) != count:
+        raise Lost(f"{count - seen.count(1)} records are missing or came twice")
+    return {"seconds": took, "megabytes": count * size / 1e6}
+
+
+def requests(bootstrap: str, count: int, in_flight: int) -> dict[str, float]:
+    """One record per request, `in_flight` requests under way at any moment, acks=all."""
+    make_topic(bootstrap, "single", 1)
+    problems: list[KafkaError] = []
+    room = threading.Semaphore(in_flight)
+
+    def answered(problem: KafkaError | None, _: object) -> None:
+        if problem is not None:
+            problems.append(problem)
+        room.release()
+
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "acks": "all",
+            "linger.ms": 0,
+            "batch.num.messages": 1,
+            "max.in.flight.requests.per.connection": in_flight,
+        }
+    )
+    producer.list_topics("single", timeout=10)
+    value = b"x" * 100
+    begun = time.perf_counter()
+    for _ in range(count):
+        while not room.acquire(blocking=False):
+            producer.poll(0.1)
+        producer.produce("single", value, partition=0, on_delivery=answered)
+        producer.poll(0)
+    left = producer.flush(_PATIENCE_S)
+    took = time.perf_counter() - begun
+    if left or problems:
+        raise Lost(f"{left} records unanswered, {len(problems)} refused: {problems[:1]}")
+    end = Consumer({"bootstrap.servers": bootstrap, "group.id": "none"})
+    _, high = end.get_watermark_offsets(TopicPartition("single", 0), timeout=10)
+    end.close()
+    if high != count:
+        raise Lost(f"{high} records are there instead of {count}")
+    return {"seconds": took, "requests": count}
+
+
+def latency(bootstrap: str, rate: int, seconds: int) -> dict[str, float]:
+    """From `produce` to the consumer's hands, at `rate` records a second; milliseconds."""
+    make_topic(bootstrap, "steady", 1)
+    consumer = _reader(bootstrap, "steady", 1)
+    consumer.poll(0.5)
+    producer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "linger.ms": 0})
+    producer.list_topics("steady", timeout=10)
+    warm_up = rate
+    count = rate * seconds + warm_up
+    waits: list[float] = []
+
+    def read() -> None:
+        deadline = time.perf_counter() + seconds + 60
+        while len(waits) < count and time.perf_counter() < deadline:
+            message = consumer.poll(0.5)
+            if message is not None and not message.error():
+                sent = _SEQUENCE.unpack_from(message.value() or b"")[0]
+                waits.append((time.perf_counter_ns() - sent) / 1e6)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    filler = b"x" * 92
+    begun = time.perf_counter()
+    for number in range(count):
+        due = begun + number / rate
+        while (early := due - time.perf_counter()) > 0:
+            producer.poll(0)
+            time.sleep(min(early, 0.001))
+        producer.produce("steady", _SEQUENCE.pack(time.perf_counter_ns()) + filler)
+    producer.flush(60)
+    reader.join()
+    consumer.close()
+    if len(waits) != count:
+        raise Lost(f"{len(waits)} of {count} records came back")
+    settled = sorted(waits[warm_up:])
+    return {
+        "p50": settled[len(settled) // 2],
+        "p99": settled[len(settled) * 99 // 100],
+        "p999": settled[len(settled) * 999 // 1000],
+    }
+
+
+def first(bootstrap: str) -> dict[str, float]:
+    """Waits for a broker that is being started and writes one record; prints when it is acknowledged."""
+    answers: list[float | KafkaError] = []
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "acks": "all",
+            "linger.ms": 0,
+            "reconnect.backoff.ms": 5,
+            "reconnect.backoff.max.ms": 10,
+            "retry.backoff.ms": 10,
+            "topic.metadata.refresh.fast.interval.ms": 10,
+            "log_level": 0,
+        }
+    )
+    producer.produce("first", b"x", on_delivery=lambda problem, _: answers.append(problem or time.time()))
+    print("waiting", flush=True)
+    producer.flush(_PATIENCE_S)
+    if not answers or not isinstance(answers[0], float):
+        raise Lost(f"no record was acknowledged: {answers}")
+    return {"at": answers[0]}
+
+
+def _reader(bootstrap: str, topic: str, partitions: int) -> Consumer:
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "bench",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "queued.max.messages.kbytes": 200_000,
+        }
+    )
+    consumer.assign([TopicPartition(topic, partition, 0) for partition in range(partitions)])
+    return consumer
+
+
+LOADS: Final[dict[str, Callable[..., dict[str, float]]]] = {
+    "produce": produce,
+    "consume": consume,
+    "requests": requests,
+    "latency": latency,
+    "first": first,
+}
+
+
+def main() -> None:
+    """Run the load that the command line names."""
+    name, bootstrap, *rest = sys.argv[1:]
+    options: dict[str, Any] = {key: int(value) for key, _, value in (each.partition("=") for each in rest)}
+    try:
+        print(json.dumps(LOADS[name](bootstrap, **options)), flush=True)
+    except (Lost, KafkaException) as problem:
+        sys.exit(f"{name}: {problem}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""One round of measurements against one broker: started fresh, measured, stopped."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Final
+
+from compat.servers import CHECKOUT, QUICK, Server, apache_kafka, our_broker
+
+from bench.processes import cpu_s, memory_mb
+
+OURS: Final = "pykafka-broker"
+THEIRS: Final = "Apache Kafka 3.9.1"
+RECORD_BYTES: Final = 1024
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table. `more_is_better` says which way is good."""
+
+    name: str
+    unit: str
+    more_is_better: bool
+
+
+ROWS: Final = {
+    "produce": Row("produce 1 KB, acks=all", "MB/s", True),
+    "consume": Row("consume 1 KB", "MB/s", True),
+    "requests": Row("one-record requests, 1,000 in flight, acks=all", "/s", True),
+    "p50": Row("end to end at 1,000/s, p50", "ms", False),
+    "p99": Row("end to end at 1,000/s, p99", "ms", False),
+    "p999": Row("end to end at 1,000/s, p99.9", "ms", False),
+    "first": Row("start to first acknowledged record", "s", False),
+    "idle": Row("memory, idle", "MB", False),
+    "worked": Row("memory, after the load", "MB", False),
+    "produce_cpu": Row("broker CPU per GB produced", "s", False),
+    "consume_cpu": Row("broker CPU per GB consumed", "s", False),
+    "request_cpu": Row("broker CPU per one-record request", "µs", False),
+}
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """How much each load does."""
+
+    megabytes: int = 500
+    requests: int = 30_000
+    latency_s: int = 10
+    check: bool = False
+
+
+def broker(name: str) -> AbstractContextManager[Server]:
+    """The broker of that name, not started yet; Apache Kafka as its own scripts start it: 1 GB of heap, G1."""
+    return our_broker(QUICK, start=False) if name == OURS else apache_kafka(QUICK, heap="1G", start=False)
+
+
+def measure(name: str, amounts: Amounts, say: Callable[[str], None]) -> dict[str, float]:
+    """All rows of one round for one broker. Raises `RuntimeError` when a load fails or loses records."""
+    with broker(name) as server:
+        say("start")
+        found = {"first": _start(server)}
+        time.sleep(2)
+        found["idle"] = memory_mb(server.pid)
+        count = amounts.megabytes * 1_000_000 // RECORD_BYTES
+        for load in ("produce", "consume"):
+            say(load)
+            options = {"count": count, "size": RECORD_BYTES}
+            if load == "consume":
+                options["check"] = 0
+            answer, used_s = _load(server, load, **options)
+            found[load] = answer["megabytes"] / answer["seconds"]
+            found[f"{load}_cpu"] = used_s / (answer["megabytes"] / 1000)
+        if amounts.check:
+            say("check")
+            _load(server, "consume", count=count, size=RECORD_BYTES, check=1)
+        say("requests")
+        answer, used_s = _load(server, "requests", count=amounts.requests, in_flight=1000)
+        found["requests"] = answer["requests"] / answer["seconds"]
+        found["request_cpu"] = used_s / answer["requests"] * 1e6
+        say("latency")
+        answer, _ = _load(server, "latency", rate=1000, seconds=amounts.latency_s)
+        found |= answer
+        found["worked"] = memory_mb(server.pid)
+        return found
+
+
+def _start(server: Server) -> float:
+    """Seconds from starting the process until a client that was waiting has its first record acknowledged."""
+    with _client("first", server.bootstrap) as client:
+        assert client.stdout is not None
+        client.stdout.readline()
+        begun = time.time()
+        server.start(wait=False)
+        answer = json.loads(client.stdout.readline() or "{}")
+        if client.wait() != 0:
+            assert client.stderr is not None
+            raise RuntimeError(f"{client.stderr.read()}\n{server.log_file.read_text()[-2000:]}")
+        return float(answer["at"]) - begun
+
+
+def _load(server: Server, load: str, **options: int) -> tuple[dict[str, float], float]:
+    """What a load found, and the processor seconds that the broker used meanwhile."""
+    before_s = cpu_s(server.pid)
+    with _client(load, server.bootstrap, *(f"{key}={value}" for key, value in options.items())) as client:
+        output, errors = client.communicate()
+    if client.returncode != 0:
+        raise RuntimeError(f"{errors}\n{server.log_file.read_text()[-2000:]}")
+    return json.loads(output), cpu_s(server.pid) - before_s
+
+
+def _client(load: str, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "bench.loads", load, *arguments]
+    return subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
