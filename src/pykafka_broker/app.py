@@ -20,9 +20,12 @@ from typing import Any
 
 import trio
 
+from pykafka_broker.api.coordinators import CoordinatorApi
 from pykafka_broker.api.desk import Desk
 from pykafka_broker.api.fetch import FetchApi
 from pykafka_broker.api.fetch_sessions import FetchSessions
+from pykafka_broker.api.group_offsets import GroupOffsetApi
+from pykafka_broker.api.groups import GroupApi
 from pykafka_broker.api.log_dirs import LogDirApi
 from pykafka_broker.api.metadata import MetadataApi
 from pykafka_broker.api.offsets import OffsetApi
@@ -36,23 +39,29 @@ from pykafka_broker.config.checks import read_address_limits
 from pykafka_broker.config.listeners import Listener, read_listeners
 from pykafka_broker.config.loading import Loaded
 from pykafka_broker.control.controller import Controller, ControllerSettings
-from pykafka_broker.model.names import BrokerId, TopicId
+from pykafka_broker.group import records
+from pykafka_broker.group.coordinator import GroupCoordinator
+from pykafka_broker.model.names import GROUP_METADATA_TOPIC, BrokerId, TopicId, TopicPartition
 from pykafka_broker.model.outcome import Fact
 from pykafka_broker.net.listener import ConnectionLimits, Listeners, bind
 from pykafka_broker.observe.logging import say
 from pykafka_broker.runtime.changes import Changes
 from pykafka_broker.runtime.clock import Clock, wall_clock
+from pykafka_broker.runtime.consumer_offsets import ConsumerOffsets
 from pykafka_broker.runtime.control_loop import ControlLoop, Unreachable
+from pykafka_broker.runtime.coordinator_log import PartitionMemory
 from pykafka_broker.runtime.dynamic_configs import DynamicConfigs
-from pykafka_broker.runtime.leaderships import Leaderships
+from pykafka_broker.runtime.leaderships import Leadership, Leaderships
 from pykafka_broker.runtime.log_keeper import LogKeeper
 from pykafka_broker.runtime.membership import Membership
 from pykafka_broker.runtime.metadata import BROKERS, Metadata
 from pykafka_broker.runtime.producer_ids import ProducerIds
+from pykafka_broker.runtime.shards import Shards
 from pykafka_broker.runtime.topics import Topics
 from pykafka_broker.store.directories import DirectoryError
 from pykafka_broker.store.meta import Meta
 from pykafka_broker.store.worker import Worker
+from pykafka_broker.wire.compression import Codec
 from pykafka_broker.zk import nodes, registration
 from pykafka_broker.zk.port import House
 from pykafka_broker.zk.producer_ids import allocate_block
@@ -229,6 +238,16 @@ class _Broker:
             below=random.randrange,
         )
         self.producer_ids = ProducerIds(self._producer_id_block, services.start_soon)
+        self.groups = Shards(
+            lambda: GroupCoordinator(settings, lambda: str(uuid.uuid4())),
+            records.decode,
+            lambda: self._partition_count(GROUP_METADATA_TOPIC, settings.offsets_topic_num_partitions),
+            clock,
+            _say_about("group"),
+        )
+        self.leaderships.on_lead = self._lead
+        self.leaderships.on_resign = self._resign
+        await services.start(self.groups.run)
         services.start_soon(self.keeper.run)
         services.start_soon(house.during_sessions, self.membership.serve)
         services.start_soon(self.producer_ids.prefetch)
@@ -236,6 +255,28 @@ class _Broker:
             await self._know_our_part()
         if patience.cancelled_caught:
             log.warning("the controller has not told of all topics yet; serving what is known")
+
+    def _partition_count(self, topic: str, otherwise: int) -> int:
+        """How many partitions an internal topic has, or would have."""
+        known = self.metadata.topic(topic)
+        return otherwise if known is None else len(known.partitions)
+
+    def _lead(self, partition: TopicPartition, leadership: Leadership) -> None:
+        """A partition is led here from now on; one of the groups' brings its coordinator along."""
+        if partition.topic == GROUP_METADATA_TOPIC:
+            settings = self.settings
+            memory = PartitionMemory(
+                leadership,
+                self.clock,
+                commit_timeout_ms=settings.offsets_commit_timeout_ms,
+                load_buffer_bytes=settings.offsets_load_buffer_size,
+                codec=Codec(settings.offsets_topic_compression_codec),
+            )
+            self.groups.lead(partition.partition, memory)
+
+    def _resign(self, partition: TopicPartition) -> None:
+        if partition.topic == GROUP_METADATA_TOPIC:
+            self.groups.resign(partition.partition)
 
     async def _know_our_part(self) -> None:
         """Return when the controller has told of us and of every topic that there is."""
@@ -292,6 +333,15 @@ class _Broker:
                     self.topics, self.metadata, self.control_loop, self.configs.shown, settings.delete_topic_enable
                 ),
                 LogDirApi(self.keeper),
+                CoordinatorApi(
+                    self.metadata,
+                    self.topics,
+                    lambda: self._partition_count(GROUP_METADATA_TOPIC, settings.offsets_topic_num_partitions),
+                ),
+                GroupApi(self.groups),
+                GroupOffsetApi(
+                    self.groups, self.metadata, ConsumerOffsets(self.house), settings.offset_metadata_max_bytes
+                ),
             ]
         )
         return routes
