@@ -15,6 +15,8 @@ _ONE_DAY_MS: Final = 86_400_000
 _MASKS: Final[tuple[tuple[str, str], ...]] = (
     # log lines and the dates of ConsumerPerformance
     (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[,.:]\d{3}Z?", "TIME"),
+    # librdkafka's log lines
+    (r"%(\d)\|\d+\.\d+\|", r"%\1|TIME|"),
     # member ids, transactional names
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UUID"),
     (r"TopicId: ?[A-Za-z0-9_-]{22}", "TopicId: ID"),
@@ -25,6 +27,8 @@ _MASKS: Final[tuple[tuple[str, str], ...]] = (
     (r"correlation id \d+", "correlation id N"),
     # how many numbered producers there were before: TransactionsCommand
     (r"(?m)^\d+(\s*\t\d+\s*\t-1\s*\t)", r"N\1"),
+    # VerifiableProducer
+    (r'"avg_throughput":[\d.]+', '"avg_throughput":N'),
     # java.lang.Object's way to print itself
     (r"(\$\w+|\b[A-Z]\w+)@[0-9a-f]{6,8}\b", r"\1@ADDRESS"),
 )

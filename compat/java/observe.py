@@ -1,6 +1,7 @@
-"""`python -m compat.java.observe [-v VERSION] [-s apache|embedded|zookeeper] SCENARIO...`: prints transcripts.
+"""`python -m compat.java.observe [-v VERSION|kcat] [-s SERVER] SCENARIO...`: prints transcripts or their differences.
 
-For writing scenarios, and for looking at a difference. With `-s both` Apache Kafka and this broker are compared.
+For writing scenarios, and for looking at a difference. Without `-s` Apache Kafka and this broker are compared, with
+`-s twice` Apache Kafka with itself, which shows whether a scenario's transcript is free of chance.
 """
 
 from __future__ import annotations
@@ -8,44 +9,55 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import signal
+import sys
 import time
 
 from compat.java import scenario, tools
 from compat.java.stage import Stage
-from compat.java.transcripts import perform
+from compat.java.transcripts import Toolbox, perform
+from compat.kcat.processes import Processes
+from compat.kcat.scenarios import FOLDER as KCAT_FOLDER
+
+SERVERS = ("apache", "embedded", "zookeeper", "both", "both-zookeeper", "twice")
 
 
 def main() -> None:
     """Run what the command line names."""
     arguments = argparse.ArgumentParser(prog="compat.java.observe")
-    arguments.add_argument("-v", "--version", action="append", choices=tools.VERSIONS)
-    arguments.add_argument(
-        "-s", "--server", default="both", choices=("apache", "embedded", "zookeeper", "both", "twice")
-    )
+    arguments.add_argument("-v", "--version", action="append", choices=(*tools.VERSIONS, "kcat"))
+    arguments.add_argument("-s", "--server", default="both", choices=SERVERS)
     arguments.add_argument("scenarios", nargs="*")
     chosen = arguments.parse_args()
-    told = [each for each in scenario.all_scenarios() if not chosen.scenarios or each.name in chosen.scenarios]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with contextlib.ExitStack() as stack:
         stage = Stage(stack)
-        for version in chosen.version or tools.VERSIONS:
-            for each in told:
-                if version not in each.versions:
+        for version in chosen.version or (*tools.VERSIONS, "kcat"):
+            toolbox: Toolbox = Processes() if version == "kcat" else stage.machine(version)
+            for told in scenario.all_scenarios(KCAT_FOLDER if version == "kcat" else scenario.FOLDER):
+                if version != "kcat" and version not in told.versions:
+                    continue
+                if chosen.scenarios and told.name not in chosen.scenarios:
                     continue
                 begun = time.monotonic()
-                if chosen.server == "both":
-                    ours, theirs = stage.compare(
-                        each, stage.machine(version), "zookeeper" if each.needs_zookeeper else "embedded"
-                    )
-                    text = _difference(theirs, ours)
-                elif chosen.server == "twice":
-                    first = perform(each, stage.machine(version), stage.server("apache"))
-                    text = _difference(first, perform(each, stage.machine(version), stage.server("apache")))
-                else:
-                    text = perform(each, stage.machine(version), stage.server(chosen.server))
-                print(f"=== {each.name} {version} ({time.monotonic() - begun:.1f} s)\n{text}", flush=True)
+                text = _observed(told, toolbox, stage, chosen.server)
+                print(f"=== {told.name} {version} ({time.monotonic() - begun:.1f} s)\n{text}", flush=True)
 
 
-def _difference(theirs: str, ours: str) -> str:
+def _observed(told: scenario.Scenario, toolbox: Toolbox, stage: Stage, server: str) -> str:
+    try:
+        if server in ("both", "both-zookeeper"):
+            house = "zookeeper" if told.needs_zookeeper or server == "both-zookeeper" else "embedded"
+            return _difference(*stage.compare(told, toolbox, house))
+        if server == "twice":
+            apache = stage.server("apache")
+            return _difference(perform(told, toolbox, apache), perform(told, toolbox, apache))
+        return perform(told, toolbox, stage.server(server))
+    except Exception as problem:
+        return f"FAILED: {type(problem).__name__}: {problem}"
+
+
+def _difference(ours: str, theirs: str) -> str:
     lines = difflib.unified_diff(theirs.splitlines(), ours.splitlines(), "Apache Kafka", "this broker", "", "", 2, "")
     return "\n".join(lines) or "equal"
 

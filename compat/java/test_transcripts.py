@@ -6,7 +6,6 @@ Each scenario runs once for every Kafka version that it is for. What differs on 
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,12 +34,6 @@ def houses(scenario: Scenario, version: str) -> list[str]:
     if scenario.needs_zookeeper:
         return ["zookeeper"]
     return ["embedded", "zookeeper"] if version == ZOOKEEPER_HOUSE else ["embedded"]
-
-
-@pytest.fixture(scope="session")
-def stage() -> Iterator[Stage]:
-    with contextlib.ExitStack() as stack:
-        yield Stage(stack)
 
 
 @pytest.mark.compat

@@ -5,7 +5,6 @@ What differs on purpose, or not yet, is left out of `scenarios.allow`, with its 
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,12 +22,6 @@ def cases() -> Iterator[object]:
     for scenario in all_scenarios(HERE / "scenarios"):
         marks = [] if scenario.name in ALLOWED else [pytest.mark.xfail(reason="see FINDINGS.md", strict=False)]
         yield pytest.param(scenario, id=scenario.name, marks=marks)
-
-
-@pytest.fixture(scope="module")
-def stage() -> Iterator[Stage]:
-    with contextlib.ExitStack() as stack:
-        yield Stage(stack)
 
 
 @pytest.mark.compat
