@@ -1,0 +1,289 @@
+"""Opening a partition's files: tidying up, recovery after a crash, and what the producers had done.
+
+After a clean shutdown everything is believed. Otherwise every segment that reaches beyond the recovery point is
+checked batch by batch, cut at the first byte that is not a whole and right batch, and what lies behind a cut is
+dropped (Kafka's ``LogLoader``). This may take long; it is done on a worker thread.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from pykafka_broker.log.disk import Disk
+from pykafka_broker.log.epochs import Epochs
+from pykafka_broker.log.producers import CorruptSnapshot, Producers
+from pykafka_broker.log.segment import INDEX, LOG, SUFFIXES, Segment, file_name
+from pykafka_broker.model.names import TopicPartition
+from pykafka_broker.model.outcome import Fact, Level
+from pykafka_broker.model.time import Millis
+from pykafka_broker.wire.batch import BatchHeader, CorruptBatch, EndMarker, read_end_marker
+
+EPOCHS_FILE = "leader-epoch-checkpoint"
+SNAPSHOT = ".snapshot"
+CLEANED, SWAP, DELETED, TEMPORARY = ".cleaned", ".swap", ".deleted", ".tmp"
+
+Note = Callable[[Fact], None]
+
+_SEGMENT_FILE = re.compile(r"(\d{20})(\.log|\.index|\.timeindex|\.txnindex)")
+_SNAPSHOT_FILE = re.compile(r"(\d{20})\.snapshot")
+
+
+class SegmentSettings(Protocol):
+    """What of a topic's settings a segment needs."""
+
+    @property
+    def index_interval_bytes(self) -> int: ...
+    @property
+    def segment_index_bytes(self) -> int: ...
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A partition as its files tell it."""
+
+    segments: list[Segment]
+    epochs: Epochs
+    log_start_offset: int
+    log_end_offset: int
+    recovery_point: int
+
+
+class Loading:
+    """The opening of one partition; used once."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        partition: TopicPartition,
+        settings: SegmentSettings,
+        producers: Producers,
+        now: Millis,
+        note: Note,
+    ) -> None:
+        self._disk = disk
+        self._partition = partition
+        self._settings = settings
+        self._producers = producers
+        self._now = now
+        self._note = note
+        self._epochs = Epochs()
+
+    def load(self, *, clean: bool, recovery_point: int, log_start_offset: int) -> Loaded:
+        """Open everything; ``clean`` says that the shutdown mark was there."""
+        sizes = self._tidy(self._disk.sizes())
+        segments = self._open_segments(sizes)
+        epochs_known = self._read_epochs(sizes)
+        if not segments:
+            return self._afresh(max(0, log_start_offset))
+        suspects = self._suspects(segments, sizes, clean, recovery_point)
+        end = self._end_without_doubt(segments, suspects)
+        end = self._recover(segments, suspects, end, sizes)
+        if end < log_start_offset:
+            # Unflushed data is lost and with it everything that was not deleted yet.
+            self._say("LogLost", Level.WARNING, log_end_offset=end, log_start_offset=log_start_offset)
+            for segment in segments:
+                self._drop(segment)
+            return self._afresh(log_start_offset)
+        start = max(log_start_offset, segments[0].base_offset)
+        if not epochs_known:
+            for segment in segments:
+                for _, header in segment.batches(segment.base_offset):
+                    self._note_epoch(header)
+        changed = self._epochs.truncate_from_end(end)
+        if self._epochs.truncate_from_start(start) or changed or not epochs_known:
+            self._write_epochs()
+        return Loaded(segments, self._epochs, start, end, end if not suspects else min(recovery_point, end))
+
+    def _tidy(self, sizes: Mapping[str, int]) -> dict[str, int]:
+        """Remove what was being deleted or written when the broker stopped; finish a swap that had begun."""
+        left = dict(sizes)
+
+        def remove(name: str) -> None:
+            self._disk.remove(name)
+            del left[name]
+
+        unfinished = [int(name[:20]) for name in left if name.endswith(CLEANED)]
+        swapped: set[int] = set()
+        for name in sorted(left):
+            if name.endswith((CLEANED, DELETED, TEMPORARY)):
+                remove(name)
+            elif name.endswith(SWAP):
+                if unfinished and int(name[:20]) >= min(unfinished):
+                    remove(name)
+                elif name.endswith(LOG + SWAP):
+                    swapped.add(int(name[:20]))
+        for base in sorted(swapped):
+            for covered in self._covered_by_swap(base, left):
+                for suffix in SUFFIXES:
+                    if file_name(covered, suffix) in left:
+                        remove(file_name(covered, suffix))
+        for name in sorted(left):
+            if name.endswith(SWAP):
+                final = name.removesuffix(SWAP)
+                self._disk.rename(name, final)
+                left[final] = left.pop(name)
+        for name in sorted(left):
+            match = _SEGMENT_FILE.fullmatch(name)
+            if match and file_name(int(match[1]), LOG) not in left:
+                remove(name)
+        return left
+
+    def _covered_by_swap(self, base: int, sizes: Mapping[str, int]) -> list[int]:
+        swap = self._segment(base, {})
+        swap.name = file_name(base, LOG) + SWAP
+        swap.size_bytes = sizes[swap.name]
+        end = max(swap.end_offset(), base + 1)
+        bases = (int(name[:20]) for name in sizes if name.endswith(LOG))
+        return [covered for covered in bases if base <= covered < end]
+
+    def _open_segments(self, sizes: Mapping[str, int]) -> list[Segment]:
+        bases = sorted(int(name[:20]) for name in sizes if _SEGMENT_FILE.fullmatch(name) and name.endswith(LOG))
+        return [self._segment(base, sizes) for base in bases]
+
+    def _segment(self, base: int, sizes: Mapping[str, int]) -> Segment:
+        return Segment(
+            self._disk,
+            base,
+            sizes,
+            created_ms=self._now,
+            index_interval_bytes=self._settings.index_interval_bytes,
+            index_limit_bytes=self._settings.segment_index_bytes,
+        )
+
+    def _suspects(
+        self, segments: Sequence[Segment], sizes: Mapping[str, int], clean: bool, recovery_point: int
+    ) -> set[int]:
+        """Base offsets of segments not to be believed: unflushed ones after a crash, and any without an index."""
+        found = set()
+        for segment, following in zip(segments, [*segments[1:], None], strict=True):
+            unflushed = not clean and (following is None or following.base_offset > recovery_point)
+            if unflushed or file_name(segment.base_offset, INDEX) not in sizes:
+                found.add(segment.base_offset)
+        return found
+
+    def _end_without_doubt(self, segments: Sequence[Segment], suspects: set[int]) -> int:
+        """Where the log ends if nothing needs to be recovered; a last segment that makes no sense is a suspect."""
+        last = segments[-1]
+        if last.base_offset not in suspects:
+            try:
+                return last.end_offset()
+            except CorruptBatch:
+                suspects.add(last.base_offset)
+        return -1
+
+    def _recover(self, segments: list[Segment], suspects: set[int], end: int, sizes: Mapping[str, int]) -> int:
+        """Check the suspects, oldest first, and learn what the producers did; gives the log's end."""
+        trusted_end = min(suspects) if suspects else end
+        self._load_producers(segments, trusted_end, sizes)
+        for index, segment in enumerate(segments):
+            if segment.base_offset < trusted_end:
+                continue
+            if segment.base_offset not in suspects:
+                self._replay(segment, segment.base_offset)
+                continue
+            end, cut = segment.recover(self._seen_in(segment))
+            self._say("SegmentRecovered", base_offset=segment.base_offset, log_end_offset=end, cut_bytes=cut)
+            if cut:
+                for lost in segments[index + 1 :]:
+                    self._say("SegmentLost", Level.WARNING, base_offset=lost.base_offset, size_bytes=lost.size_bytes)
+                    self._drop(lost)
+                del segments[index + 1 :]
+                break
+        else:
+            if segments[-1].base_offset not in suspects and end < 0:
+                end = segments[-1].end_offset()
+        for name in sizes:
+            if (match := _SNAPSHOT_FILE.fullmatch(name)) and int(match[1]) > end:
+                self._disk.remove(name)
+        return end
+
+    def _load_producers(self, segments: Sequence[Segment], end: int, sizes: Mapping[str, int]) -> None:
+        """The newest snapshot not beyond ``end`` that can be read, and every batch from there up to ``end``."""
+        start = segments[0].base_offset
+        offsets = (int(match[1]) for name in sizes if (match := _SNAPSHOT_FILE.fullmatch(name)))
+        for offset in sorted((offset for offset in offsets if start <= offset <= end), reverse=True):
+            name = file_name(offset, SNAPSHOT)
+            try:
+                self._producers.load(self._disk.read(name, 0, sizes[name]), self._now)
+            except CorruptSnapshot as problem:
+                self._say("SnapshotDropped", Level.WARNING, file=name, problem=str(problem))
+                self._disk.remove(name)
+            else:
+                start = offset
+                break
+        for segment, following in zip(segments, [*segments[1:], None], strict=True):
+            if segment.base_offset < end and (following is None or following.base_offset > start):
+                self._replay(segment, start)
+
+    def _replay(self, segment: Segment, start: int) -> None:
+        replay(self._producers, segment, start)
+
+    def _seen_in(self, segment: Segment) -> Callable[[BatchHeader, bytes], None]:
+        def seen(header: BatchHeader, batch: bytes) -> None:
+            aborted = self._producers.record(header, header.base_offset, marker_in(header, batch))
+            if aborted is not None:
+                segment.aborted.add(aborted)
+            self._note_epoch(header)
+
+        return seen
+
+    def _note_epoch(self, header: BatchHeader) -> None:
+        if header.leader_epoch > self._epochs.latest:
+            self._epochs.assign(header.leader_epoch, header.base_offset)
+
+    def _read_epochs(self, sizes: Mapping[str, int]) -> bool:
+        if EPOCHS_FILE not in sizes:
+            return False
+        try:
+            self._epochs = Epochs.decode(self._disk.read(EPOCHS_FILE, 0, sizes[EPOCHS_FILE]))
+        except ValueError as problem:
+            self._say("EpochsRebuilt", Level.WARNING, problem=str(problem))
+            return False
+        return True
+
+    def _write_epochs(self) -> None:
+        self._disk.replace(EPOCHS_FILE, self._epochs.encode())
+
+    def _drop(self, segment: Segment) -> None:
+        for name in segment.files():
+            self._disk.remove(name)
+
+    def _afresh(self, offset: int) -> Loaded:
+        """An empty partition that begins at ``offset``."""
+        self._producers.truncate()
+        for name in self._disk.sizes():
+            if name.endswith(SNAPSHOT):
+                self._disk.remove(name)
+        self._epochs = Epochs()
+        self._write_epochs()
+        segment = Segment.create(
+            self._disk,
+            offset,
+            created_ms=self._now,
+            index_interval_bytes=self._settings.index_interval_bytes,
+            index_limit_bytes=self._settings.segment_index_bytes,
+        )
+        return Loaded([segment], self._epochs, offset, offset, offset)
+
+    def _say(self, name: str, level: Level = Level.INFO, **fields: object) -> None:
+        self._note(Fact(name, level, {"partition": str(self._partition), **fields}))
+
+
+def marker_in(header: BatchHeader, batch: bytes | bytearray | memoryview) -> EndMarker | None:
+    """What a control batch says of a transaction; None for data and for markers that compaction emptied."""
+    if header.is_control:
+        with suppress(CorruptBatch):
+            return read_end_marker(batch)
+    return None
+
+
+def replay(producers: Producers, segment: Segment, start: int) -> None:
+    """Let the producers' state take in every batch of a segment from ``start`` on, headers only."""
+    for position, header in segment.batches(start):
+        if header.producer_id >= 0 and header.base_offset >= start:
+            batch = segment.read(position, header.size_bytes) if header.is_control else b""
+            producers.record(header, header.base_offset, marker_in(header, batch))

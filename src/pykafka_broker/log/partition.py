@@ -1,0 +1,722 @@
+"""One partition's log: where appended batches go, and what may be read of them (Kafka's ``UnifiedLog``).
+
+It decides offsets, rolling, retention, duplicates, the last stable offset; bytes are checked by ``validation`` and
+written and read by a ``Disk``. Replicas, leadership and waiting readers are known elsewhere: whoever knows that a
+batch is on enough replicas calls ``advance_high_watermark``.
+
+Nothing here blocks longer than the page cache takes. What has to be synced is told by ``unsynced``. When the disk
+fails the partition goes offline and refuses everything with KAFKA_STORAGE_ERROR.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from pykafka_broker.log import lookups, partition_metadata, retention
+from pykafka_broker.log.disk import Buffer, Disk
+from pykafka_broker.log.loading import EPOCHS_FILE, SNAPSHOT, Loaded, Loading, Note, marker_in, replay
+from pykafka_broker.log.producers import EXPIRATION_MS, ActiveProducer, CorruptSnapshot, Producers, Verification
+from pykafka_broker.log.segment import DELETED, Segment, file_name
+from pykafka_broker.log.slice import (
+    NOTHING,
+    Appended,
+    EpochEnd,
+    Expired,
+    FoundOffset,
+    Isolation,
+    Slice,
+    Unsynced,
+)
+from pykafka_broker.log.validation import LATEST_PRODUCE, Origin, validate
+from pykafka_broker.model.errors import ErrorCode, KafkaError
+from pykafka_broker.model.names import NO_TOPIC_ID, TopicId, TopicPartition
+from pykafka_broker.model.outcome import Fact, Level
+from pykafka_broker.model.time import Millis
+from pykafka_broker.wire.batch import BatchHeader, CorruptBatch, EndMarker, crc_is_right, headers, patch
+from pykafka_broker.wire.pieces import FilePieces
+
+if TYPE_CHECKING:
+    from pykafka_broker.config.topic import TopicSettings
+
+__all__ = ["Appended", "Expired", "Isolation", "OffsetsOutOfOrder", "Origin", "PartitionLog", "Slice", "Unsynced"]
+
+_POSITIONS_KEPT = 64
+
+
+def _keep_quiet(_: Fact) -> None:
+    pass
+
+
+class OffsetsOutOfOrder(ValueError):
+    """A leader sent batches that do not follow the end of this log."""
+
+
+class PartitionLog:
+    """Batches between ``log_start_offset`` and ``log_end_offset``; made by ``create`` and ``open``."""
+
+    __slots__ = (
+        "_active",
+        "_bases",
+        "_disk",
+        "_doomed",
+        "_epochs",
+        "_jitter_ms",
+        "_limit_ms",
+        "_note",
+        "_positions",
+        "_producers",
+        "_segment_bytes",
+        "_segments",
+        "_unsynced",
+        "high_watermark",
+        "is_offline",
+        "last_flush_ms",
+        "log_end_offset",
+        "log_start_offset",
+        "partition",
+        "recovery_point",
+        "settings",
+        "topic_id",
+    )
+
+    def __init__(
+        self,
+        disk: Disk,
+        partition: TopicPartition,
+        topic_id: TopicId,
+        settings: TopicSettings,
+        producers: Producers,
+        loaded: Loaded,
+        *,
+        now: Millis,
+        high_watermark: int,
+        jitter_ms: int,
+        note: Note,
+    ) -> None:
+        self._disk = disk
+        self.partition = partition
+        self.topic_id = topic_id
+        self._note = note
+        self._producers = producers
+        self._epochs = loaded.epochs
+        self._segments = loaded.segments
+        self._bases = [segment.base_offset for segment in loaded.segments]
+        self._active = loaded.segments[-1]
+        self._positions: dict[int, int] = {}
+        self._doomed: list[tuple[int, str]] = []
+        self._unsynced: set[str] = set()
+        self._jitter_ms = jitter_ms
+        self.log_start_offset = loaded.log_start_offset
+        self.log_end_offset = loaded.log_end_offset
+        self.high_watermark = min(max(high_watermark, self.log_start_offset), self.log_end_offset)
+        self.recovery_point = loaded.recovery_point
+        self.last_flush_ms = now
+        self.is_offline = False
+        self.configure(settings)
+        producers.advance_high_watermark(self.high_watermark)
+
+    @classmethod
+    def create(
+        cls,
+        disk: Disk,
+        partition: TopicPartition,
+        topic_id: TopicId,
+        settings: TopicSettings,
+        now: Millis,
+        *,
+        jitter_ms: int = 0,
+        note: Note = _keep_quiet,
+        producer_expiration_ms: int = EXPIRATION_MS,
+    ) -> PartitionLog:
+        """A new partition in an empty directory."""
+        log = cls.open(
+            disk, partition, settings, now, clean=True, jitter_ms=jitter_ms, note=note,
+            producer_expiration_ms=producer_expiration_ms,
+        )  # fmt: skip
+        log.identify(topic_id)
+        return log
+
+    @classmethod
+    def open(
+        cls,
+        disk: Disk,
+        partition: TopicPartition,
+        settings: TopicSettings,
+        now: Millis,
+        *,
+        clean: bool,
+        recovery_point: int = 0,
+        log_start_offset: int = 0,
+        high_watermark: int = 0,
+        jitter_ms: int = 0,
+        note: Note = _keep_quiet,
+        producer_expiration_ms: int = EXPIRATION_MS,
+    ) -> PartitionLog:
+        """The partition in a directory; after an unclean shutdown it is recovered, which may take long."""
+        producers = Producers(partition, expiration_ms=producer_expiration_ms)
+        loading = Loading(disk, partition, settings, producers, now, note)
+        loaded = loading.load(clean=clean, recovery_point=recovery_point, log_start_offset=log_start_offset)
+        return cls(
+            disk,
+            partition,
+            partition_metadata.read(disk),
+            settings,
+            producers,
+            loaded,
+            now=now,
+            high_watermark=high_watermark,
+            jitter_ms=jitter_ms,
+            note=note,
+        )
+
+    def identify(self, topic_id: TopicId) -> None:
+        """Remember the topic's id; another one than is known already raises INCONSISTENT_TOPIC_ID."""
+        if topic_id == NO_TOPIC_ID or topic_id == self.topic_id:
+            return
+        if self.topic_id != NO_TOPIC_ID:
+            raise KafkaError(
+                ErrorCode.INCONSISTENT_TOPIC_ID,
+                f"Tried to assign topic ID {partition_metadata.text(topic_id)} to log for topic partition "
+                f"{self.partition}, but log already contained topic ID {partition_metadata.text(self.topic_id)}",
+            )
+        with self._disk_failures():
+            self._disk.replace(partition_metadata.FILE, partition_metadata.encode(topic_id))
+        self._unsynced.add(partition_metadata.FILE)
+        self.topic_id = topic_id
+
+    def configure(self, settings: TopicSettings) -> None:
+        """Follow the topic's settings from now on."""
+        self.settings = settings
+        self._segment_bytes = settings.segment_bytes
+        self._limit_ms = settings.segment_ms - min(self._jitter_ms, settings.segment_jitter_ms)
+        for segment in self._segments:
+            segment.tune(settings.index_interval_bytes)
+
+    # what is there
+
+    @property
+    def last_stable_offset(self) -> int:
+        """READ_COMMITTED consumers read below it."""
+        return self._producers.last_stable_offset(self.high_watermark)
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of all segments."""
+        return sum(segment.size_bytes for segment in self._segments)
+
+    @property
+    def latest_epoch(self) -> int:
+        """The newest leader epoch in the log, -1 without one."""
+        return self._epochs.latest
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """All segments, oldest first."""
+        return tuple(self._segments)
+
+    @property
+    def producers(self) -> Producers:
+        """The idempotent and transactional producers."""
+        return self._producers
+
+    def producers_state(self) -> list[ActiveProducer]:
+        """Every known producer, for DescribeProducers."""
+        return self._producers.active()
+
+    # appending
+
+    def append(
+        self,
+        now: Millis,
+        batches: Buffer,
+        *,
+        leader_epoch: int,
+        origin: Origin = Origin.CLIENT,
+        api_version: int = LATEST_PRODUCE,
+        verification: Verification | None = None,
+    ) -> Appended:
+        """Write what a producer or coordinator brings, as the leader; ``batches`` is changed in place if it can be.
+
+        Raises :class:`KafkaError` if it is refused; see ``validation.validate`` and ``Producers.check``. With
+        ``Origin.REPLICATION`` the batches have their offsets and epochs already and are written as they are.
+        """
+        if self.is_offline:
+            raise self._storage_error()
+        if origin is Origin.REPLICATION:
+            return self._append_copies(now, batches)
+        checked = validate(batches, self.settings, now, origin, api_version, partition=self.partition)
+        header, batch, base_offset = checked.header, checked.batch, self.log_end_offset
+        if header.producer_id >= 0:
+            known = self._producers.check(header, base_offset, origin, marker=checked.marker, verification=verification)
+            if known is not None:
+                return Appended(known.first_offset, known.last_offset, known.timestamp, self.log_start_offset)
+        if leader_epoch > self._epochs.latest:
+            self.assign_epoch(leader_epoch)
+        patch(batch, base_offset, leader_epoch)
+        self._write(now, batch, header, base_offset, checked.marker)
+        return Appended(
+            base_offset,
+            self.log_end_offset - 1,
+            checked.log_append_time_ms,
+            self.log_start_offset,
+            self.log_end_offset - self.recovery_point >= self.settings.flush_messages,
+        )
+
+    def _append_copies(self, now: Millis, batches: Buffer) -> Appended:
+        view = memoryview(batches)
+        found = [(header, view[position : position + header.size_bytes]) for position, header in headers(view)]
+        if not found:
+            return Appended(self.log_end_offset, self.log_end_offset - 1, -1, self.log_start_offset)
+        expected = self.log_end_offset
+        for header, batch in found:
+            if header.base_offset < expected:
+                raise OffsetsOutOfOrder(f"{self.partition} ends at {expected}, the leader sent {header.base_offset}")
+            if not crc_is_right(batch):
+                raise CorruptBatch(f"Record is corrupt (stored crc = {header.crc}) in topic partition {self.partition}")
+            expected = header.next_offset
+        for header, batch in found:
+            if header.leader_epoch > self._epochs.latest:
+                self._assign_epoch(header.leader_epoch, header.base_offset)
+            self._write(now, batch, header, header.base_offset, marker_in(header, batch))
+        return Appended(found[0][0].base_offset, self.log_end_offset - 1, -1, self.log_start_offset)
+
+    def _write(
+        self,
+        now: Millis,
+        batch: bytearray | memoryview,
+        header: BatchHeader,
+        base_offset: int,
+        marker: EndMarker | None,
+    ) -> None:
+        active = self._active
+        last_offset = base_offset + header.last_offset_delta
+        size = active.size_bytes
+        try:
+            if (
+                size + len(batch) > self._segment_bytes
+                or (size and self._waited_ms(active, now, header.max_timestamp) > self._limit_ms)
+                or active.is_index_full
+                or not active.has_room_for(last_offset)
+            ):
+                self._roll(now, base_offset)
+                active = self._active
+            position = active.append(batch, last_offset, header.max_timestamp)
+            self.log_end_offset = last_offset + 1
+            positions = self._positions
+            positions[base_offset] = position
+            if len(positions) > _POSITIONS_KEPT:
+                del positions[next(iter(positions))]
+            if header.producer_id >= 0:
+                aborted = self._producers.record(header, base_offset, marker)
+                if aborted is not None:
+                    active.aborted.add(aborted)
+        except OSError as problem:
+            raise self._failed(problem) from problem
+
+    @staticmethod
+    def _waited_ms(active: Segment, now: Millis, max_timestamp: int) -> int:
+        """How long the segment has been filled, by its records' time where they have one (KIP-32)."""
+        first = active.first_timestamp()
+        return max_timestamp - first if first >= 0 else now - active.created_ms
+
+    def advance_high_watermark(self, offset: int) -> bool:
+        """Batches below ``offset`` are on enough replicas; true if readers can now see more."""
+        offset = min(offset, self.log_end_offset)
+        if offset <= self.high_watermark:
+            return False
+        self.high_watermark = offset
+        self._producers.advance_high_watermark(offset)
+        return True
+
+    def assign_epoch(self, epoch: int) -> None:
+        """A leader epoch begins at the log's end."""
+        self._assign_epoch(epoch, self.log_end_offset)
+
+    def _assign_epoch(self, epoch: int, offset: int) -> None:
+        if self._epochs.assign(epoch, offset):
+            self._write_epochs()
+
+    def _write_epochs(self) -> None:
+        with self._disk_failures():
+            self._disk.replace(EPOCHS_FILE, self._epochs.encode())
+        self._unsynced.add(EPOCHS_FILE)
+
+    # reading
+
+    def read(
+        self,
+        start: int,
+        max_bytes: int,
+        *,
+        isolation: Isolation = Isolation.READ_UNCOMMITTED,
+        must_give_one: bool = True,
+    ) -> Slice:
+        """Batches from the one that holds ``start`` on, about ``max_bytes`` of them.
+
+        With ``must_give_one`` the first batch is whole however large it is; otherwise the last may be cut off
+        anywhere. Raises OFFSET_OUT_OF_RANGE.
+        """
+        if self.is_offline:
+            raise self._storage_error()
+        end = self.high_watermark
+        stable = self._producers.last_stable_offset(end)
+        limit = end if isolation is Isolation.READ_UNCOMMITTED else stable
+        if isolation is Isolation.LOG_END:
+            limit = self.log_end_offset
+        aborted: list[tuple[int, int]] | None = [] if isolation is Isolation.READ_COMMITTED else None
+        if start < self.log_start_offset or start > self.log_end_offset:
+            raise KafkaError(
+                ErrorCode.OFFSET_OUT_OF_RANGE,
+                f"Received request for offset {start} for partition {self.partition}, but we only have log segments "
+                f"from offset {self.log_start_offset} to {self.log_end_offset}.",
+            )
+        if start < limit:
+            try:
+                found = self._locate(start, limit, max_bytes, must_give_one)
+                if found is not None:
+                    segment, position, size = found
+                    if aborted is not None:
+                        aborted = self._aborted_between(segment, start, position + size)
+                    piece = self._disk.region(segment.name, position, size)
+                    return Slice(FilePieces((piece,)), size, end, stable, self.log_start_offset, aborted)
+            except OSError as problem:
+                raise self._failed(problem) from problem
+        return Slice(NOTHING, 0, end, stable, self.log_start_offset, aborted)
+
+    def _locate(self, start: int, limit: int, max_bytes: int, must_give_one: bool) -> tuple[Segment, int, int] | None:
+        """The segment, position and size of what may be read; None if that is nothing."""
+        index = bisect_right(self._bases, start) - 1
+        while index < len(self._segments):
+            segment = self._segments[index]
+            index += 1
+            position = self._positions.get(start) if segment is self._active else None
+            first_size = 0
+            if position is None:
+                found = segment.find(start)
+                if found is None:
+                    continue  # compaction may leave a hole at a segment's end
+                position, header = found
+                if header.base_offset >= limit:
+                    return None
+                first_size = header.size_bytes
+            stop = segment.size_bytes
+            following = self._bases[index] if index < len(self._bases) else self.log_end_offset
+            if limit < following:
+                bound = segment.find(limit)
+                stop = segment.size_bytes if bound is None else bound[0]
+            size = stop - position
+            if size > max_bytes:
+                if must_give_one and not first_size:
+                    first_size = segment.batch_at(position).size_bytes
+                size = min(size, max(max_bytes, first_size if must_give_one else 0))
+            return (segment, position, size) if size > 0 else None
+        return None
+
+    def _aborted_between(self, segment: Segment, start: int, stop: int) -> list[tuple[int, int]]:
+        """Aborted transactions among what is read up to position ``stop`` of a segment."""
+        first = self._segments.index(segment)
+        upper = segment.index.offset_after(stop)
+        if upper is None:
+            upper = self._bases[first + 1] if first + 1 < len(self._bases) else self.log_end_offset
+        found: list[tuple[int, int]] = []
+        for later in self._segments[first:]:
+            entries, complete = later.aborted.between(start, upper)
+            found += [(entry.producer_id, entry.first_offset) for entry in entries]
+            if complete:
+                break
+        return found
+
+    def offset_for_time(self, timestamp: int, isolation: Isolation = Isolation.READ_UNCOMMITTED) -> FoundOffset:
+        """ListOffsets: the first offset as late as ``timestamp`` (ms), or what a special timestamp asks for.
+
+        Nothing found, or only beyond what the reader may see, is offset -1.
+        """
+        limit = self._limit(isolation)
+        if timestamp == lookups.LATEST:
+            return FoundOffset(limit, -1, self._epochs.latest)
+        if timestamp in (lookups.EARLIEST, lookups.EARLIEST_LOCAL):
+            return FoundOffset(self.log_start_offset, -1, self._epochs.epoch_of(self.log_start_offset))
+        if timestamp == lookups.LATEST_TIERED:
+            return FoundOffset(-1, -1, -1)
+        with self._disk_failures():
+            if timestamp == lookups.MAX_TIMESTAMP:
+                found = lookups.latest_record(self._segments)
+            else:
+                found = lookups.record_at_or_after(self._segments, timestamp, self.log_start_offset)
+        if found is None or found.offset >= limit:
+            return FoundOffset(-1, -1, -1)
+        return FoundOffset(found.offset, found.timestamp, self._epochs.epoch_of(found.offset))
+
+    def offsets_before(
+        self, now: Millis, timestamp: int, limit: int, isolation: Isolation = Isolation.READ_UNCOMMITTED
+    ) -> list[int]:
+        """ListOffsets v0: beginnings of segments not younger than ``timestamp`` (ms), newest first."""
+        return lookups.segment_starts(
+            self._segments,
+            now,
+            timestamp,
+            limit,
+            log_start_offset=self.log_start_offset,
+            log_end_offset=self.log_end_offset,
+            high_watermark=None if isolation is Isolation.LOG_END else self.high_watermark,
+        )
+
+    def end_of_epoch(self, epoch: int) -> EpochEnd:
+        """OffsetForLeaderEpoch: the greatest known epoch up to ``epoch``, and where it ended."""
+        return EpochEnd(*self._epochs.end_of(epoch, self.log_end_offset))
+
+    def _limit(self, isolation: Isolation) -> int:
+        if isolation is Isolation.READ_COMMITTED:
+            return self.last_stable_offset
+        return self.high_watermark if isolation is Isolation.READ_UNCOMMITTED else self.log_end_offset
+
+    # forgetting
+
+    def delete_records(self, offset: int) -> int:
+        """DeleteRecords: nothing below ``offset`` (-1 the high watermark) is readable any more; gives the log's start.
+
+        Raises POLICY_VIOLATION for a topic that is only compacted, OFFSET_OUT_OF_RANGE beyond the high watermark.
+        """
+        if "delete" not in self.settings.cleanup_policy:
+            raise KafkaError(
+                ErrorCode.POLICY_VIOLATION,
+                f"Records of partition {self.partition} can not be deleted due to the configured policy",
+            )
+        if offset == -1:
+            offset = self.high_watermark
+        if offset < 0:
+            raise KafkaError(
+                ErrorCode.OFFSET_OUT_OF_RANGE, f"The offset {offset} for partition {self.partition} is not valid"
+            )
+        self.advance_log_start(offset)
+        return self.log_start_offset
+
+    def advance_log_start(self, offset: int) -> bool:
+        """Let the log begin at ``offset``; raises OFFSET_OUT_OF_RANGE beyond the high watermark."""
+        if offset > self.high_watermark:
+            raise KafkaError(
+                ErrorCode.OFFSET_OUT_OF_RANGE,
+                f"Cannot increment the log start offset to {offset} of partition {self.partition} since it is larger "
+                f"than the high watermark {self.high_watermark}",
+            )
+        if offset <= self.log_start_offset:
+            return False
+        self.log_start_offset = offset
+        if self._epochs.truncate_from_start(offset):
+            self._write_epochs()
+        self._say("LogStartAdvanced", log_start_offset=offset)
+        return True
+
+    def expire(self, now: Millis) -> Expired:
+        """Apply retention: old segments are renamed now and removed by ``reap`` after ``file.delete.delay.ms``."""
+        with self._disk_failures():
+            self._producers.expire(now)
+            count, why = retention.deletable(
+                self._segments,
+                now,
+                self.settings,
+                log_start_offset=self.log_start_offset,
+                high_watermark=self.high_watermark,
+                log_end_offset=self.log_end_offset,
+            )
+            if not count:
+                return Expired(0, 0)
+            if count == len(self._segments):
+                self._roll(now, self.log_end_offset)
+            gone, self._segments[:count] = self._segments[:count], []
+            del self._bases[:count]
+            for segment in gone:
+                self._doom(segment, now)
+            self.advance_log_start(max(self.log_start_offset, self._bases[0]))
+            self._drop_snapshots()
+        size = sum(segment.size_bytes for segment in gone)
+        self._say("SegmentsDeleted", segments=count, size_bytes=size, why=why, log_start_offset=self.log_start_offset)
+        return Expired(count, size)
+
+    @property
+    def next_reap_ms(self) -> int | None:
+        """When the next deleted file is to be removed."""
+        return self._doomed[0][0] if self._doomed else None
+
+    def reap(self, now: Millis) -> None:
+        """Remove files whose delay has passed."""
+        with self._disk_failures():
+            while self._doomed and self._doomed[0][0] <= now:
+                self._disk.remove(self._doomed.pop(0)[1])
+
+    def roll(self, now: Millis) -> None:
+        """Begin a new segment at the log's end, unless the last one is still empty."""
+        with self._disk_failures():
+            self._roll(now, self.log_end_offset)
+
+    def _roll(self, now: Millis, base_offset: int) -> None:
+        old = self._active
+        if old.base_offset == base_offset:
+            return
+        old.seal()
+        name = file_name(self.log_end_offset, SNAPSHOT)
+        self._disk.replace(name, self._producers.snapshot())
+        self._active = self._new_segment(base_offset, now)
+        self._segments.append(self._active)
+        self._bases.append(base_offset)
+        self._positions.clear()
+        self._unsynced.update(old.files())
+        self._unsynced.add(name)
+        self._drop_snapshots()
+        self._say("SegmentRolled", Level.DEBUG, base_offset=base_offset)
+
+    def _new_segment(self, base_offset: int, now: Millis) -> Segment:
+        return Segment.create(
+            self._disk,
+            base_offset,
+            created_ms=now,
+            index_interval_bytes=self.settings.index_interval_bytes,
+            index_limit_bytes=self.settings.segment_index_bytes,
+        )
+
+    def _doom(self, segment: Segment, now: Millis) -> None:
+        """Rename a segment's files out of the way, to be removed later (``AsyncDeleteSegment``)."""
+        for name in segment.files():
+            with suppress(FileNotFoundError):
+                self._disk.rename(name, name + DELETED)
+                self._doomed.append((now + self.settings.file_delete_delay_ms, name + DELETED))
+            self._unsynced.discard(name)
+
+    def _drop_snapshots(self) -> None:
+        """Keep the snapshots that belong to a segment's beginning, and the newest."""
+        names = sorted(name for name in self._disk.sizes() if name.endswith(SNAPSHOT))
+        for name in names[:-1]:
+            if int(name[:20]) not in self._bases:
+                self._disk.remove(name)
+
+    # cutting
+
+    def truncate_to(self, offset: int, now: Millis) -> bool:
+        """Forget everything from ``offset`` on, as a follower whose leader never had it; true if there was any."""
+        if offset >= self.log_end_offset:
+            return False
+        with self._disk_failures():
+            if offset < self._segments[0].base_offset:
+                self.restart_at(offset, now)
+                return True
+            while self._bases[-1] > offset:
+                self._remove(self._segments.pop())
+                self._bases.pop()
+            self._active = self._segments[-1]
+            cut = self._active.truncate_to(offset)
+            self._after_cut(offset, min(self.log_start_offset, offset), now)
+        self._say("LogTruncated", log_end_offset=offset, cut_bytes=cut)
+        return True
+
+    def restart_at(self, offset: int, now: Millis) -> None:
+        """Forget everything and begin anew at ``offset`` (a follower that is too far behind)."""
+        with self._disk_failures():
+            for segment in self._segments:
+                self._remove(segment)
+            self._active = self._new_segment(offset, now)
+            self._segments, self._bases = [self._active], [offset]
+            self._after_cut(offset, offset, now)
+        self._say("LogRestarted", log_start_offset=offset)
+
+    def _remove(self, segment: Segment) -> None:
+        for name in segment.files():
+            self._disk.remove(name)
+            self._unsynced.discard(name)
+
+    def _after_cut(self, end: int, start: int, now: Millis) -> None:
+        self._positions.clear()
+        self.log_end_offset = end
+        self.log_start_offset = start
+        self.high_watermark = min(self.high_watermark, end) if start != end else end
+        self.recovery_point = min(self.recovery_point, end)
+        changed = self._epochs.truncate_from_end(end)
+        if self._epochs.truncate_from_start(start) or changed:
+            self._write_epochs()
+        self._reload_producers(now)
+
+    def _reload_producers(self, now: Millis) -> None:
+        """Learn again what the producers did, from the newest snapshot that was not cut off."""
+        self._producers.truncate()
+        start = self._bases[0]
+        sizes = self._disk.sizes()
+        for name in sorted((name for name in sizes if name.endswith(SNAPSHOT)), reverse=True):
+            if not self._bases[0] <= int(name[:20]) <= self.log_end_offset:
+                self._disk.remove(name)
+                continue
+            try:
+                self._producers.load(self._disk.read(name, 0, sizes[name]), now)
+            except CorruptSnapshot:
+                self._disk.remove(name)
+                continue
+            start = int(name[:20])
+            break
+        for segment in self._segments[max(0, bisect_right(self._bases, start) - 1) :]:
+            replay(self._producers, segment, start)
+        self._producers.advance_high_watermark(self.high_watermark)
+
+    # durability
+
+    def unsynced(self, *, sealed_only: bool = False) -> Unsynced:
+        """What must be synced so that the log is on the device; with ``sealed_only`` all but the last segment."""
+        with self._disk_failures():
+            if sealed_only:
+                return Unsynced(tuple(sorted(self._unsynced)), max(self.recovery_point, self._active.base_offset))
+            names = set(self._unsynced)
+            if self.log_end_offset > self.recovery_point:
+                self._active.flush()
+                names.update(self._active.files())
+            return Unsynced(tuple(sorted(names)), self.log_end_offset)
+
+    def synced(self, done: Unsynced, now: Millis) -> None:
+        """That has been synced."""
+        self._unsynced.difference_update(done.names)
+        if done.offset <= self.log_end_offset:
+            self.recovery_point = max(self.recovery_point, done.offset)
+        self.last_flush_ms = now
+
+    def close(self) -> None:
+        """Write what waits in memory and a producer snapshot, so that the next start reads no batches.
+
+        What is to be synced afterwards is told by ``unsynced``.
+        """
+        if self.is_offline:
+            return
+        with self._disk_failures():
+            self._active.seal()
+            self._unsynced.update(self._active.files())
+            name = file_name(self.log_end_offset, SNAPSHOT)
+            self._disk.replace(name, self._producers.snapshot())
+            self._unsynced.add(name)
+            self._drop_snapshots()
+
+    def discard(self) -> None:
+        """The partition is deleted: whoever still holds this log is refused."""
+        self.is_offline = True
+
+    # trouble
+
+    def fail(self, problem: OSError) -> None:
+        """The disk failed elsewhere, in a sync: go offline."""
+        self._failed(problem)
+
+    @contextmanager
+    def _disk_failures(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as problem:
+            raise self._failed(problem) from problem
+
+    def _failed(self, problem: OSError) -> KafkaError:
+        if not self.is_offline:
+            self.is_offline = True
+            self._say("LogOffline", Level.ERROR, problem=str(problem))
+        return self._storage_error()
+
+    def _storage_error(self) -> KafkaError:
+        return KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"The log for partition {self.partition} is offline")
+
+    def _say(self, name: str, level: Level = Level.INFO, **fields: object) -> None:
+        self._note(Fact(name, level, {"partition": str(self.partition), **fields}))

@@ -1,0 +1,428 @@
+"""Keeps the logs: opens them, makes and deletes them, and sees to flush, retention and checkpoints in time.
+
+What to flush and what to delete is decided in ``log``; the log directories are ``store``'s. Appends and reads do not
+pass here: whoever has a log uses it directly. Errors: a partition whose disk fails goes offline alone; a log
+directory that makes no sense at the start ends the broker (``DirectoryError``).
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import trio
+
+from pykafka_broker.config.topic import TopicSettings
+from pykafka_broker.log.partition import PartitionLog, Unsynced
+from pykafka_broker.model.errors import ErrorCode, KafkaError
+from pykafka_broker.model.names import TopicId, TopicPartition
+from pykafka_broker.model.outcome import Fact, Level
+from pykafka_broker.model.time import Millis
+from pykafka_broker.runtime.changes import Changes
+from pykafka_broker.runtime.clock import Clock
+from pykafka_broker.store import checkpoints
+from pykafka_broker.store.directories import DirectoryError, LogDirectory
+from pykafka_broker.store.files import FileDisk, OpenFiles
+from pykafka_broker.store.meta import Meta
+from pykafka_broker.store.worker import Worker
+
+_TIDY_MS = 1_000
+"""How often rolled segments to flush and deleted files to remove are looked for."""
+
+
+class KeeperSettings(Protocol):
+    """What of the broker's settings matters here; ``BrokerSettings`` has it."""
+
+    @property
+    def log_retention_check_interval_ms(self) -> int: ...
+    @property
+    def log_flush_offset_checkpoint_interval_ms(self) -> int: ...
+    @property
+    def log_flush_start_offset_checkpoint_interval_ms(self) -> int: ...
+    @property
+    def log_flush_scheduler_interval_ms(self) -> int: ...
+    @property
+    def replica_high_watermark_checkpoint_interval_ms(self) -> int: ...
+    @property
+    def log_initial_task_delay_ms(self) -> int: ...
+    @property
+    def producer_id_expiration_ms(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """A log directory as DescribeLogDirs shows it; -1 bytes where the volume would not say."""
+
+    path: str
+    is_offline: bool
+    total_bytes: int
+    usable_bytes: int
+    partitions: Mapping[TopicPartition, int]
+
+
+@dataclass(slots=True, eq=False)
+class _Kept:
+    log: PartitionLog
+    disk: FileDisk
+    directory: LogDirectory
+    flushing: trio.Lock = field(default_factory=trio.Lock)
+
+
+class LogKeeper:
+    """All logs of this broker."""
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        clock: Clock,
+        settings: KeeperSettings,
+        topic_settings: Callable[[str], TopicSettings],
+        changes: Changes,
+        note: Callable[[Fact], None],
+        *,
+        worker: Worker | None = None,
+    ) -> None:
+        """``topic_settings`` gives the effective settings of a topic; ``note`` takes facts, from any thread."""
+        self.logs: dict[TopicPartition, PartitionLog] = {}
+        self.broker_epoch = -1
+        self._clock = clock
+        self._settings = settings
+        self._topic_settings = topic_settings
+        self._changes = changes
+        self._note = note
+        self._worker = worker or Worker()
+        open_files = OpenFiles()
+        self._directories = [LogDirectory(path, open_files) for path in paths]
+        self._kept: dict[TopicPartition, _Kept] = {}
+        self._doomed: list[tuple[int, Path]] = []
+        self._rolled: set[TopicPartition] = set()
+        self._written: dict[tuple[LogDirectory, str], dict[TopicPartition, int]] = {}
+        self._checkpointing = trio.Lock()
+
+    # the beginning and the end
+
+    def stored_meta(self) -> Meta | None:
+        """Take the directories' locks and read whose they are, before the broker knows its id; None if all are new."""
+        found: Meta | None = None
+        for directory in self._directories:
+            directory.open()
+            known = directory.meta()
+            if known is not None and (found is None or found.broker_id == -1):
+                found = known
+        return found
+
+    async def open(self, mine: Meta) -> None:
+        """Claim the directories and open every partition in them, recovering those that were not closed cleanly."""
+        now = self._clock()
+        for partition, kept in await self._worker.run(partial(self._load_all, mine, now)):
+            if partition in self._kept:
+                raise DirectoryError(
+                    f"Duplicate log directories for {partition} are found in both {kept.disk.path} and "
+                    f"{self._kept[partition].disk.path}. It is likely because log directory failure happened while "
+                    f"broker was replacing current replica with future replica. Recover broker from this failure by "
+                    f"manually deleting one of the two directories for this partition. It is recommended to delete "
+                    f"the partition in the log directory that is known to have failed recently."
+                )
+            self._keep(partition, kept)
+
+    def _load_all(self, mine: Meta, now: Millis) -> list[tuple[TopicPartition, _Kept]]:
+        """On a worker thread: everything there is. A directory whose disk fails is left out while others work."""
+        loaded: list[tuple[TopicPartition, _Kept]] = []
+        problem: OSError | None = None
+        for directory in self._directories:
+            try:
+                directory.open()
+                directory.claim(mine, now)
+                loaded += self._load(directory, now)
+            except OSError as failure:
+                problem = failure
+                directory.is_offline = True
+                self._say("LogDirectoryOffline", Level.ERROR, directory=str(directory.path), problem=str(failure))
+        if all(directory.is_offline for directory in self._directories):
+            raise DirectoryError(f"Shutdown broker because none of the specified log dirs can be used: {problem}")
+        return loaded
+
+    def _load(self, directory: LogDirectory, now: Millis) -> Iterator[tuple[TopicPartition, _Kept]]:
+        found = directory.find()
+        clean = directory.take_clean_mark()
+        directory.make_checkpoints()
+        recovery_points = directory.read_checkpoint(checkpoints.RECOVERY_POINTS)
+        log_starts = directory.read_checkpoint(checkpoints.LOG_STARTS)
+        high_watermarks = directory.read_checkpoint(checkpoints.HIGH_WATERMARKS)
+        self._doomed += [(now, path) for path in found.deleted]
+        for done, partition in enumerate(found.partitions, 1):
+            disk = directory.disk(partition)
+            settings = self._topic_settings(partition.topic)
+            log = PartitionLog.open(
+                disk,
+                partition,
+                settings,
+                now,
+                clean=clean,
+                recovery_point=recovery_points.get(partition, 0),
+                log_start_offset=log_starts.get(partition, 0),
+                high_watermark=high_watermarks.get(partition, 0),
+                jitter_ms=_jitter_ms(settings),
+                note=partial(self._noted, partition),
+                producer_expiration_ms=self._settings.producer_id_expiration_ms,
+            )
+            if not clean:
+                self._say("PartitionRecovered", partition=str(partition), done=done, of=len(found.partitions))
+            yield partition, _Kept(log, disk, directory)
+
+    async def close(self) -> None:
+        """Flush everything, write the checkpoints, leave the mark of a clean shutdown, and let the locks go.
+
+        A directory with a partition that failed gets no mark: it is recovered at the next start.
+        """
+        for partition, kept in tuple(self._kept.items()):
+            with suppress(KafkaError):
+                kept.log.close()
+                await self.flush(partition)
+        await self.checkpoint()
+        failed = {id(kept.directory) for kept in self._kept.values() if kept.log.is_offline}
+        for directory in self._directories:
+            if not directory.is_offline and id(directory) not in failed:
+                with suppress(OSError):
+                    await self._worker.run(partial(directory.leave_clean_mark, self.broker_epoch))
+            directory.close()
+        for kept in self._kept.values():
+            kept.disk.close()
+        self._kept.clear()
+        self.logs.clear()
+
+    # logs
+
+    def get(self, partition: TopicPartition) -> PartitionLog | None:
+        """The log of a partition, if this broker has one."""
+        return self.logs.get(partition)
+
+    def create(self, partition: TopicPartition, topic_id: TopicId, settings: TopicSettings) -> PartitionLog:
+        """Make an empty log in the log directory with the fewest partitions; KAFKA_STORAGE_ERROR if none will do.
+
+        A log that is there already is given, if it belongs to the same topic (INCONSISTENT_TOPIC_ID otherwise).
+        """
+        known = self.logs.get(partition)
+        if known is not None:
+            known.identify(topic_id)
+            return known
+        directory = self._emptiest()
+        try:
+            disk = directory.make(partition)
+            log = PartitionLog.create(
+                disk,
+                partition,
+                topic_id,
+                settings,
+                self._clock(),
+                jitter_ms=_jitter_ms(settings),
+                note=partial(self._noted, partition),
+                producer_expiration_ms=self._settings.producer_id_expiration_ms,
+            )
+        except OSError as problem:
+            self._say("LogNotMade", Level.ERROR, partition=str(partition), problem=str(problem))
+            raise KafkaError(
+                ErrorCode.KAFKA_STORAGE_ERROR, f"Error while creating log for {partition} in dir {directory.path}"
+            ) from problem
+        self._keep(partition, _Kept(log, disk, directory))
+        self._say("LogMade", partition=str(partition), directory=str(directory.path))
+        return log
+
+    def delete(self, partition: TopicPartition) -> None:
+        """Let the log go at once; its directory is renamed now and removed after ``file.delete.delay.ms``."""
+        kept = self._kept.pop(partition, None)
+        if kept is None:
+            return
+        del self.logs[partition]
+        self._rolled.discard(partition)
+        kept.log.discard()
+        try:
+            doomed = kept.directory.doom(kept.disk, partition)
+        except OSError as problem:
+            raise KafkaError(
+                ErrorCode.KAFKA_STORAGE_ERROR,
+                f"Error while renaming dir for {partition} in log dir {kept.directory.path}",
+            ) from problem
+        self._doomed.append((self._clock() + kept.log.settings.file_delete_delay_ms, doomed))
+        self._say("LogDeleted", partition=str(partition))
+
+    def configure(self, topic: str, settings: TopicSettings) -> None:
+        """Let all logs of a topic follow changed settings."""
+        for partition, log in self.logs.items():
+            if partition.topic == topic:
+                log.configure(settings)
+
+    def usage(self) -> list[Usage]:
+        """The log directories with the sizes of their partitions, for DescribeLogDirs."""
+        found = []
+        for directory in self._directories:
+            total, usable = -1, -1
+            with suppress(OSError):
+                total, usable = directory.space()
+            sizes = {tp: kept.log.size_bytes for tp, kept in self._kept.items() if kept.directory is directory}
+            found.append(Usage(str(directory.path.absolute()), directory.is_offline, total, usable, sizes))
+        return found
+
+    def _keep(self, partition: TopicPartition, kept: _Kept) -> None:
+        self._kept[partition] = kept
+        self.logs[partition] = kept.log
+
+    def _emptiest(self) -> LogDirectory:
+        live = [directory for directory in self._directories if not directory.is_offline]
+        if not live:
+            raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, "No log directory is online")
+        if len(live) == 1:
+            return live[0]
+        counts = Counter(id(kept.directory) for kept in self._kept.values())
+        return min(live, key=lambda directory: counts[id(directory)])
+
+    # durability
+
+    async def flush(self, partition: TopicPartition) -> None:
+        """Return when everything appended so far is on the device; callers that wait together share one sync."""
+        kept = self._kept.get(partition)
+        if kept is None:
+            return
+        wanted = kept.log.log_end_offset
+        async with kept.flushing:
+            if kept.log.recovery_point < wanted or kept.log.unsynced().names:
+                await self._sync(kept, kept.log.unsynced())
+
+    async def _sync(self, kept: _Kept, what: Unsynced) -> None:
+        try:
+            await self._worker.run(partial(kept.disk.sync, what.names))
+        except OSError as problem:
+            kept.log.fail(problem)
+            raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"Error while flushing log for {kept.log.partition}") from (
+                problem
+            )
+        kept.log.synced(what, self._clock())
+
+    async def checkpoint(self) -> None:
+        """Write down how far the logs are flushed, where they begin, and their high watermarks."""
+        await self._checkpoint_recovery_points()
+        await self._checkpoint_log_starts()
+        await self._checkpoint_high_watermarks()
+
+    async def _checkpoint_recovery_points(self) -> None:
+        await self._write_checkpoints(checkpoints.RECOVERY_POINTS, lambda log: log.recovery_point)
+
+    async def _checkpoint_log_starts(self) -> None:
+        await self._write_checkpoints(checkpoints.LOG_STARTS, _moved_log_start)
+
+    async def _checkpoint_high_watermarks(self) -> None:
+        await self._write_checkpoints(checkpoints.HIGH_WATERMARKS, lambda log: log.high_watermark)
+
+    async def _write_checkpoints(self, name: str, offset: Callable[[PartitionLog], int | None]) -> None:
+        """Write one checkpoint of every log directory in which it has changed."""
+        async with self._checkpointing:
+            for directory in self._directories:
+                if directory.is_offline:
+                    continue
+                offsets = {}
+                for partition, kept in self._kept.items():
+                    if kept.directory is directory and (found := offset(kept.log)) is not None:
+                        offsets[partition] = found
+                if self._written.get((directory, name), {}) == offsets:
+                    continue
+                try:
+                    await self._worker.run(partial(directory.write_checkpoint, name, offsets))
+                except OSError as problem:
+                    self._say("CheckpointNotWritten", Level.ERROR, file=name, problem=str(problem))
+                else:
+                    self._written[directory, name] = offsets
+
+    # what time brings
+
+    async def run(self) -> None:
+        """Flushes, retention, checkpoints and removals, each in its own rhythm, until cancelled."""
+        settings = self._settings
+        rhythm: list[tuple[int, int, Callable[[], Awaitable[None]]]] = [
+            (_TIDY_MS, _TIDY_MS, self.tidy),
+            (settings.log_initial_task_delay_ms, settings.log_retention_check_interval_ms, self.expire),
+            (settings.log_initial_task_delay_ms, settings.log_flush_scheduler_interval_ms, self._flush_overdue),
+            (0, settings.replica_high_watermark_checkpoint_interval_ms, self._checkpoint_high_watermarks),
+            (0, settings.log_flush_offset_checkpoint_interval_ms, self._checkpoint_recovery_points),
+            (0, settings.log_flush_start_offset_checkpoint_interval_ms, self._checkpoint_log_starts),
+        ]
+        async with trio.open_nursery() as nursery:
+            for delay_ms, interval_ms, task in rhythm:
+                nursery.start_soon(_every, max(delay_ms, 1), max(interval_ms, 1), task)
+
+    async def tidy(self) -> None:
+        """Sync the segments that were rolled, and remove files and directories whose delay has passed."""
+        while self._rolled:
+            kept = self._kept.get(self._rolled.pop())
+            if kept is not None:
+                with suppress(KafkaError):
+                    async with kept.flushing:
+                        await self._sync(kept, kept.log.unsynced(sealed_only=True))
+        now = self._clock()
+        for log in self.logs.values():
+            due = log.next_reap_ms
+            if due is not None and due <= now:
+                with suppress(KafkaError):
+                    log.reap(now)
+        while self._doomed and min(self._doomed)[0] <= now:
+            doomed = min(self._doomed)
+            self._doomed.remove(doomed)
+            await self._worker.run(partial(LogDirectory.remove, doomed[1]))
+
+    async def expire(self) -> None:
+        """Apply retention to every log; readers of what is gone are woken."""
+        now = self._clock()
+        for partition, log in tuple(self.logs.items()):
+            if not log.is_offline:
+                with suppress(KafkaError):
+                    if log.expire(now).segments:
+                        self._changes.ring(partition)
+            await trio.lowlevel.checkpoint()
+
+    async def _flush_overdue(self) -> None:
+        now = self._clock()
+        for partition, log in tuple(self.logs.items()):
+            if log.log_end_offset > log.recovery_point and now - log.last_flush_ms >= log.settings.flush_ms:
+                with suppress(KafkaError):
+                    await self.flush(partition)
+
+    def _noted(self, partition: TopicPartition, fact: Fact) -> None:
+        if fact.name == "SegmentRolled":
+            self._rolled.add(partition)
+        self._note(fact)
+
+    def _say(self, name: str, level: Level = Level.INFO, **fields: object) -> None:
+        self._note(Fact(name, level, fields))
+
+
+@asynccontextmanager
+async def kept_logs(keeper: LogKeeper, mine: Meta) -> AsyncIterator[LogKeeper]:
+    """Open the logs on the way in, close them in good order on the way out."""
+    await keeper.open(mine)
+    try:
+        yield keeper
+    finally:
+        with trio.CancelScope(shield=True):
+            await keeper.close()
+
+
+async def _every(delay_ms: int, interval_ms: int, task: Callable[[], Awaitable[None]]) -> None:
+    await trio.sleep(delay_ms / 1000)
+    while True:
+        await task()
+        await trio.sleep(interval_ms / 1000)
+
+
+def _moved_log_start(log: PartitionLog) -> int | None:
+    """Where a log begins, if its files alone do not tell (Kafka leaves the others out, too)."""
+    return log.log_start_offset if log.log_start_offset > log.segments[0].base_offset else None
+
+
+def _jitter_ms(settings: TopicSettings) -> int:
+    """Spreads the rolling of logs that were made together (``segment.jitter.ms``)."""
+    return random.randrange(settings.segment_jitter_ms) if settings.segment_jitter_ms > 0 else 0

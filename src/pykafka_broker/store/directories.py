@@ -1,0 +1,237 @@
+"""The log directories: whose they are, what is in them, and the files at their top.
+
+A directory is held by one process at a time (``.lock``), belongs to one broker of one cluster
+(``meta.properties``), and says whether it was left in good order (``.kafka_cleanshutdown``). What is inside a
+partition's directory is ``log``'s business.
+
+Everything here blocks; the log keeper calls it where that does no harm or on a worker thread.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from pykafka_broker.model.names import TopicPartition
+from pykafka_broker.store import checkpoints
+from pykafka_broker.store import meta as meta_properties
+from pykafka_broker.store.files import FileDisk, OpenFiles, sync_directory
+from pykafka_broker.store.meta import Meta
+
+LOCK = ".lock"
+CLEAN = ".kafka_cleanshutdown"
+DELETE, FUTURE, STRAY = "-delete", "-future", "-stray"
+_IGNORED = frozenset({"remote-log-index-cache"})
+_LONGEST_NAME = 255
+
+_PARTITION = re.compile(r"(\S+)-(\d+)")
+_DELETED = re.compile(r"(\S+)-(\S+)\.(\S+)-delete")
+_FUTURE = re.compile(r"(\S+)-(\S+)\.(\S+)-future")
+_STRAY = re.compile(r"(\S+)-(\S+)\.(\S+)-stray")
+
+
+class DirectoryError(Exception):
+    """A log directory cannot be used; the sentence is for the person who started the broker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A directory's partitions: live ones, and leftovers that wait to be removed."""
+
+    partitions: Mapping[TopicPartition, Path]
+    deleted: tuple[Path, ...]
+
+
+class LogDirectory:
+    """One entry of ``log.dirs``, held by this process from ``open`` to ``close``."""
+
+    def __init__(self, path: Path, open_files: OpenFiles) -> None:
+        self.path = path
+        self.is_offline = False
+        self._open_files = open_files
+        self._lock: int | None = None
+
+    # holding it
+
+    def open(self) -> None:
+        """Make the directory if need be and take its lock; ``DirectoryError`` if another process has it."""
+        if self._lock is not None:
+            return
+        try:
+            if not self.path.is_dir():
+                self.path.mkdir(parents=True)
+                sync_directory(self.path.parent)
+            descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as problem:
+            raise DirectoryError(f"Failed to create or open the log directory {self.path}: {problem}") from problem
+        try:
+            _lock(descriptor)
+        except OSError as problem:
+            os.close(descriptor)
+            raise DirectoryError(
+                f"Failed to acquire lock on file {LOCK} in {self.path}. A Kafka instance in another process or "
+                "thread is using this directory."
+            ) from problem
+        self._lock = descriptor
+
+    def close(self) -> None:
+        """Let the lock go."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    # whose it is
+
+    def meta(self) -> Meta | None:
+        """What ``meta.properties`` says; None for a fresh directory."""
+        try:
+            return meta_properties.decode((self.path / meta_properties.FILE).read_bytes())
+        except FileNotFoundError:
+            return None
+        except (ValueError, OSError) as problem:
+            raise DirectoryError(f"Cannot use {self.path / meta_properties.FILE}: {problem}") from problem
+
+    def claim(self, mine: Meta, now_ms: int) -> None:
+        """Make the directory this broker's; ``DirectoryError`` if it is somebody else's."""
+        known = self.meta()
+        if known is None:
+            self._write(meta_properties.FILE, meta_properties.encode(mine, now_ms))
+            return
+        if known.cluster_id != mine.cluster_id:
+            raise DirectoryError(
+                f"The Cluster ID {mine.cluster_id} doesn't match stored clusterId Some({known.cluster_id}) in "
+                f"{meta_properties.FILE} in {self.path}. The broker is trying to join the wrong cluster. Configured "
+                "zookeeper.connect may be wrong."
+            )
+        if known.broker_id not in (-1, mine.broker_id):
+            raise DirectoryError(
+                f"Configured broker.id {mine.broker_id} doesn't match stored broker.id Some({known.broker_id}) in "
+                f"{meta_properties.FILE} in {self.path}. If you moved your data, make sure your configured broker.id "
+                "matches. If you intend to create a new broker, you should remove all data in your data directories (log.dirs)."
+            )
+        if known.broker_id == -1:
+            self._write(meta_properties.FILE, meta_properties.encode(mine, now_ms))
+
+    # whether it was left in good order
+
+    def take_clean_mark(self) -> bool:
+        """Whether the last shutdown was clean; the mark is gone afterwards, for this run may end otherwise."""
+        try:
+            os.unlink(self.path / CLEAN)
+        except FileNotFoundError:
+            return False
+        except OSError as problem:
+            raise DirectoryError(f"Cannot remove {self.path / CLEAN}: {problem}") from problem
+        sync_directory(self.path)
+        return True
+
+    def leave_clean_mark(self, broker_epoch: int = -1) -> None:
+        """Say that everything here is flushed."""
+        text = json.dumps({"version": 0, "brokerEpoch": broker_epoch}, separators=(",", ":"))
+        checkpoints.write_durably(self.path / CLEAN, text.encode())
+
+    # what is in it
+
+    def find(self) -> Found:
+        """Every partition's directory; ``DirectoryError`` for a directory that cannot be one (as Kafka)."""
+        partitions: dict[TopicPartition, Path] = {}
+        deleted = []
+        for entry in self._directories():
+            if _DELETED.fullmatch(entry):
+                deleted.append(self.path / entry)
+            elif _STRAY.fullmatch(entry) or _FUTURE.fullmatch(entry) or entry in _IGNORED:
+                continue
+            elif match := _PARTITION.fullmatch(entry):
+                partitions[TopicPartition(match[1], int(match[2]))] = self.path / entry
+            else:
+                raise DirectoryError(
+                    f"Found directory {self.path / entry}, '{entry}' is not in the form of topic-partition or "
+                    "topic-partition.uniqueId-delete (if marked for deletion).\n"
+                    "Kafka's log directories (and children) should only contain Kafka topic data."
+                )
+        return Found(partitions, tuple(deleted))
+
+    def _directories(self) -> Iterator[str]:
+        try:
+            with os.scandir(self.path) as entries:
+                yield from sorted(entry.name for entry in entries if entry.is_dir())
+        except OSError as problem:
+            raise DirectoryError(f"Cannot read {self.path}: {problem}") from problem
+
+    def disk(self, partition: TopicPartition) -> FileDisk:
+        """The files of a partition that is there."""
+        return FileDisk(self.path / str(partition), self._open_files)
+
+    def make(self, partition: TopicPartition) -> FileDisk:
+        """A new partition's directory; ``OSError`` if the disk will not."""
+        disk = self.disk(partition)
+        os.mkdir(disk.path)
+        return disk
+
+    def doom(self, disk: FileDisk, partition: TopicPartition) -> Path:
+        """Rename a partition's directory out of the way; gives the new path, which ``remove`` takes later."""
+        disk.close()
+        doomed = self.path / deleted_name(partition)
+        os.replace(disk.path, doomed)
+        return doomed
+
+    @staticmethod
+    def remove(path: Path) -> None:
+        """Remove a directory with all that is in it."""
+        import shutil  # brings every compression module of the standard library with it
+
+        shutil.rmtree(path, ignore_errors=True)
+
+    # checkpoints
+
+    def read_checkpoint(self, name: str) -> dict[TopicPartition, int]:
+        """Offsets by partition; ``DirectoryError`` for a file that makes no sense (fatal, as in Kafka)."""
+        try:
+            return checkpoints.decode((self.path / name).read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (ValueError, IndexError, OSError) as problem:
+            raise DirectoryError(f"Cannot read {self.path / name}: {problem}") from problem
+
+    def write_checkpoint(self, name: str, offsets: Mapping[TopicPartition, int]) -> None:
+        """Replace a checkpoint durably."""
+        self._write(name, checkpoints.encode(offsets))
+
+    def make_checkpoints(self) -> None:
+        """See to the files being there, empty as Kafka leaves them at first."""
+        for name in (checkpoints.RECOVERY_POINTS, checkpoints.LOG_STARTS, checkpoints.HIGH_WATERMARKS):
+            (self.path / name).touch()
+        (self.path / checkpoints.CLEANER).touch()
+
+    def space(self) -> tuple[int, int]:
+        """Total and usable bytes of the volume (DescribeLogDirs, KIP-827)."""
+        import shutil
+
+        usage = shutil.disk_usage(self.path)
+        return usage.total, usage.free
+
+    def _write(self, name: str, content: bytes) -> None:
+        checkpoints.write_durably(self.path / name, content)
+
+
+def deleted_name(partition: TopicPartition) -> str:
+    """``topic-partition.<32 hex>-delete``, the topic's name cut so that the whole stays within 255 characters."""
+    suffix = f"-{partition.partition}.{uuid4().hex}{DELETE}"
+    return partition.topic[: _LONGEST_NAME - len(suffix)] + suffix
+
+
+def _lock(descriptor: int) -> None:
+    if os.name == "nt":
+        import msvcrt
+
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+    else:
+        import fcntl
+
+        # A POSIX lock, because that is what Java's FileLock takes: a Java broker on the same directory is kept out.
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,106 @@
+"""A ``Disk`` in memory that can fail and crash; ``tests/rooms/store/test_files`` runs over it and over the real one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from pykafka_broker.log.disk import Buffer
+from pykafka_broker.model.time import Millis
+
+
+class MemoryDisk:
+    """Files as byte arrays, beside what of them would survive a power cut.
+
+    ``fail_next`` makes the next writing call raise ``OSError``, as a full or broken disk does.
+    """
+
+    def __init__(self, clock: Callable[[], int] = lambda: 0) -> None:
+        self.files: dict[str, bytearray] = {}
+        self.durable: dict[str, bytes] = {}
+        self.fail_next = False
+        self.syncs = 0
+        self._clock = clock
+        self._modified: dict[str, int] = {}
+        self._replaced: dict[str, list[bytes]] = {}
+
+    def append(self, name: str, data: Buffer) -> None:
+        self._writing(name)
+        self.files.setdefault(name, bytearray()).extend(data)
+
+    def read(self, name: str, start: int, size_bytes: int) -> bytes:
+        return bytes(self._file(name)[start : start + size_bytes])
+
+    def region(self, name: str, start: int, size_bytes: int) -> bytes:
+        return bytes(self._file(name)[start : start + size_bytes])
+
+    def truncate(self, name: str, size_bytes: int) -> None:
+        self._writing(name)
+        file = self._file(name)
+        file.extend(bytes(max(0, size_bytes - len(file))))
+        del file[size_bytes:]
+
+    def replace(self, name: str, data: Buffer) -> None:
+        self._writing(name)
+        self.files[name] = bytearray(data)
+
+    def rename(self, old: str, new: str) -> None:
+        self._writing(old)
+        file = self._file(old)
+        del self.files[old]
+        self.files[new] = file
+        self._modified[new] = self._modified.pop(old, 0)
+        # A journalling file system keeps the order of renames; losing one would only bring the old name back.
+        self.durable.pop(new, None)
+        if old in self.durable:
+            self.durable[new] = self.durable.pop(old)
+
+    def remove(self, name: str) -> None:
+        self._writing(name)
+        self.files.pop(name, None)
+        self.durable.pop(name, None)
+
+    def sizes(self) -> Mapping[str, int]:
+        return {name: len(data) for name, data in self.files.items()}
+
+    def modified_ms(self, name: str) -> Millis:
+        self._file(name)
+        return Millis(self._modified.get(name, 0))
+
+    def sync(self, names: Iterable[str]) -> None:
+        self.syncs += 1
+        for name in names:
+            if name in self.files:
+                self.durable[name] = bytes(self.files[name])
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def crash(self, choose: Callable[[int, int], int]) -> None:
+        """Cut the power: of what was not synced, ``choose(low, high)`` says how much of each file is left.
+
+        A file that only grew since its sync keeps its synced part and any length of the rest, whose last bytes may be
+        garbage; one that was rewritten has its old content or its new.
+        """
+        for name in sorted(set(self.files) | set(self.durable)):
+            kept = self.durable.get(name, b"")
+            current = bytes(self.files.get(name, b""))
+            if current.startswith(kept):
+                size = choose(len(kept), len(current))
+                survivor = bytearray(current[:size])
+                torn = choose(0, size - len(kept))
+                survivor[size - torn :] = bytes(torn)
+            else:
+                survivor = bytearray(current if choose(0, 1) else kept)
+            self.files[name] = survivor
+        self.durable = {name: bytes(data) for name, data in self.files.items()}
+
+    def _file(self, name: str) -> bytearray:
+        if name not in self.files:
+            raise FileNotFoundError(name)
+        return self.files[name]
+
+    def _writing(self, name: str) -> None:
+        if self.fail_next:
+            self.fail_next = False
+            raise OSError(28, "No space left on device", name)
+        self._modified[name] = self._clock()
