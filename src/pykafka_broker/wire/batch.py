@@ -42,8 +42,9 @@ NO_PRODUCER_ID = -1
 NO_PRODUCER_EPOCH = -1
 NO_SEQUENCE = -1
 
-DECOMPRESSED_LIMIT_BYTES = 128 * 1024 * 1024
-"""More than this out of one batch is taken for a decompression bomb where the caller sets no limit of its own."""
+DECOMPRESSED_FREE_BYTES = 16 * 1024 * 1024
+DECOMPRESSED_FACTOR = 128
+"""A batch of n bytes may unpack to 16 MiB + 128 n; what gives more is taken for a decompression bomb."""
 
 _HEADER = Struct(">qiibIhiqqqhii")
 _CRC = Struct(">I")
@@ -212,15 +213,22 @@ def stamp_create_time(batch: bytearray | memoryview, max_timestamp: int) -> None
     _CRC.pack_into(batch, 17, crc32c(memoryview(batch)[CRC_FROM:]))
 
 
-def payload(batch: Buffer, header: BatchHeader, limit_bytes: int = DECOMPRESSED_LIMIT_BYTES) -> Buffer:
-    """The records' bytes, decompressed; raises :class:`CorruptBatch` when that fails or gives too much."""
+def payload(batch: Buffer, header: BatchHeader, limit_bytes: int | None = None) -> Buffer:
+    """The records' bytes, decompressed; :class:`BadCompression` if that fails or gives more than ``limit_bytes``.
+
+    Without a limit of the caller's own it is ``DECOMPRESSED_FREE_BYTES`` and ``DECOMPRESSED_FACTOR`` times the batch.
+    """
     body = memoryview(batch)[HEADER_BYTES : header.size_bytes]
     codec = header.codec
-    return body if codec is Codec.NONE else decompress(codec, body, limit_bytes)
+    if codec is Codec.NONE:
+        return body
+    if limit_bytes is None:
+        limit_bytes = DECOMPRESSED_FREE_BYTES + DECOMPRESSED_FACTOR * header.size_bytes
+    return decompress(codec, body, limit_bytes)
 
 
-def records(batch: Buffer, limit_bytes: int = DECOMPRESSED_LIMIT_BYTES) -> Iterator[Record]:
-    """The records of one batch, decompressed up to ``limit_bytes``; raises :class:`CorruptBatch` on nonsense."""
+def records(batch: Buffer, limit_bytes: int | None = None) -> Iterator[Record]:
+    """The records of one batch, decompressed up to ``limit_bytes``; raises CORRUPT_MESSAGE on nonsense."""
     header = read_header(batch)
     if header.size_bytes > len(batch):
         raise TruncatedBatch(f"A record batch of {header.size_bytes} bytes has only {len(batch)} left")

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.wire.batch import (
-    DECOMPRESSED_LIMIT_BYTES,
     MAGIC,
     NO_TIMESTAMP,
     Buffer,
@@ -33,6 +32,14 @@ from pykafka_broker.wire.compression import (
     lz4_with_right_checksum,
     lz4_with_wrong_checksum,
 )
+
+DECOMPRESSED_FREE_BYTES = 2 * 1024 * 1024
+DECOMPRESSED_FACTOR = 32
+"""A wrapper of n bytes may unpack to 2 MiB + 32 n: less than a batch, because records become objects here.
+
+The smallest message has 26 bytes and becomes about 300 bytes of objects, so that a produced set of n bytes never
+holds more than 24 MiB + 400 n.
+"""
 
 OVERHEAD_BYTES = 12
 """Offset and size, before what the size counts."""
@@ -133,7 +140,7 @@ def _sized(view: memoryview, at: int, stop: int) -> tuple[bytes | None, int]:
     return bytes(view[at : at + size]), at + size
 
 
-def unwrap(wrapper: Message, limit_bytes: int = DECOMPRESSED_LIMIT_BYTES) -> list[Record]:
+def unwrap(wrapper: Message) -> list[Record]:
     """The records in a compressed wrapper, with absolute offsets; or the one record that ``wrapper`` is."""
     codec = wrapper.codec
     if codec is Codec.NONE:
@@ -146,7 +153,7 @@ def unwrap(wrapper: Message, limit_bytes: int = DECOMPRESSED_LIMIT_BYTES) -> lis
     if codec is Codec.LZ4 and wrapper.magic == 0:
         data = lz4_with_right_checksum(data)
     found: list[Record] = []
-    inside = decompress(codec, data, limit_bytes)
+    inside = decompress(codec, data, DECOMPRESSED_FREE_BYTES + DECOMPRESSED_FACTOR * len(data))
     position = 0
     for message, position in shallow(inside):  # noqa: B007 - the last position is looked at below
         if message.magic != wrapper.magic:
@@ -163,7 +170,7 @@ def unwrap(wrapper: Message, limit_bytes: int = DECOMPRESSED_LIMIT_BYTES) -> lis
     return found
 
 
-def read_message_set(data: Buffer, limit_bytes: int = DECOMPRESSED_LIMIT_BYTES) -> MessageSet:
+def read_message_set(data: Buffer) -> MessageSet:
     """Everything in a produced message set; all messages have one magic, and a compressed one stands alone.
 
     Raises :class:`CorruptBatch` for bytes that are no message set, INVALID_RECORD for a mixture.
@@ -181,28 +188,26 @@ def read_message_set(data: Buffer, limit_bytes: int = DECOMPRESSED_LIMIT_BYTES) 
             )
         elif first.codec or message.codec:
             raise KafkaError(ErrorCode.INVALID_RECORD, "Compressed outer record has more than one batch")
-        found += unwrap(message, limit_bytes)
+        found += unwrap(message)
     if first is None:
         raise KafkaError(ErrorCode.INVALID_RECORD, "Record batch has no batches at all")
     timestamp_type = (first.attributes & LOG_APPEND_TIME) >> 3 if first.magic else 0
     return MessageSet(first.magic, first.codec, timestamp_type, found, position)
 
 
-def up_convert(data: Buffer, now: int, limit_bytes: int = DECOMPRESSED_LIMIT_BYTES) -> bytes:
+def up_convert(data: Buffer, now: int) -> bytes:
     """A produced message set as one batch with the same codec; offsets count anew from 0.
 
     Records of v0 have no timestamp and get none: -1, as in Kafka; ``now`` (ms) is theirs only if the set says so.
     """
-    old = read_message_set(data, limit_bytes)
+    old = read_message_set(data)
     renumbered = (record._replace(offset=index) for index, record in enumerate(old.records))
     if old.timestamp_type:
         renumbered = (record._replace(timestamp=now) for record in renumbered)
     return bytes(build(renumbered, codec=old.codec, timestamp_type=old.timestamp_type))
 
 
-def down_convert(
-    batches: Buffer, magic: int, first_offset: int = 0, limit_bytes: int = DECOMPRESSED_LIMIT_BYTES
-) -> bytes:
+def down_convert(batches: Buffer, magic: int, first_offset: int = 0) -> bytes:
     """Record batches as a message set of ``magic`` 0 or 1 with the same codecs, for Fetch v0-3.
 
     Control batches and headers are lost; of an uncompressed batch the records before ``first_offset`` are left out.
@@ -220,7 +225,7 @@ def down_convert(
                 "Down-conversion of zstandard-compressed batches is not supported",
             )
         batch = view[position : position + header.size_bytes]
-        kept = [record for record in batch_records(batch, limit_bytes) if codec or record.offset >= first_offset]
+        kept = [record for record in batch_records(batch) if codec or record.offset >= first_offset]
         if kept:
             out += build_message_set(kept, magic, codec=codec, timestamp_type=header.timestamp_type)
     return bytes(out)
