@@ -268,7 +268,7 @@ class GroupCoordinator:
             for wanted in topic.partitions:
                 metadata = wanted.committed_metadata or ""
                 error = ErrorCode.NONE
-                if _java_length(metadata) > limit:
+                if java_length(metadata) > limit:
                     error = ErrorCode.OFFSET_METADATA_TOO_LARGE
                 else:
                     committed_at = now if wanted.commit_timestamp == -1 else wanted.commit_timestamp
@@ -484,6 +484,6 @@ def _distinct(protocols: Iterable[messages.JoinGroupRequest.Protocol]) -> tuple[
     return tuple(named.items())
 
 
-def _java_length(text: str) -> int:
+def java_length(text: str) -> int:
     """How long Java thinks a string is: in UTF-16 units."""
     return len(text) + sum(character > "\uffff" for character in text)
