@@ -32,8 +32,8 @@ def number(version: str) -> tuple[int, ...]:
 class Tool:
     """One tool. `moves` says from which version on it is which main class, and takes which option for the broker.
 
-    The option is empty where the broker is named as the property `bootstrap.servers`; `leading` is true where it has
-    to stand before the other arguments.
+    The option is empty where the broker is named as the property `bootstrap.servers`, `NO_BROKER` where the tool talks
+    to none; `leading` is true where it has to stand before the other arguments.
     """
 
     moves: tuple[tuple[str, str, str], ...]
@@ -47,6 +47,7 @@ class Tool:
         return found[-1]
 
 
+NO_BROKER: Final = "-"
 _BOOTSTRAP: Final = "--bootstrap-server"
 _BROKERS: Final = "--broker-list"
 _OURS: Final = "org.apache.kafka.tools."
@@ -92,6 +93,7 @@ TOOLS: Final[dict[str, Tool]] = {
             ("3.9", _OURS + "DeleteRecordsCommand", _BOOTSTRAP),
         )
     ),
+    "dump-log": Tool((("2.1", "kafka.tools.DumpLogSegments", NO_BROKER),)),
     "get-offsets": Tool(
         (
             ("2.1", "kafka.tools.GetOffsetShell", _BROKERS),
@@ -119,6 +121,8 @@ def command(tool: str, version: str, bootstrap: str, arguments: list[str]) -> li
     """Main class and arguments that run `tool` against `bootstrap`, or against whatever `--zookeeper` names."""
     main, option = TOOLS[tool].at(version)
     if "--zookeeper" in arguments or "--help" in arguments or "--version" in arguments:
+        return [main, *arguments]
+    if option == NO_BROKER:
         return [main, *arguments]
     if not option:
         if "--producer-props" not in arguments:

@@ -76,7 +76,11 @@ class _Performance:
         self._tools = toolbox
         self._server = server
         self._folder = folder
-        self._places: dict[str, str] = {"zookeeper": server.zookeeper, "bootstrap": server.bootstrap}
+        self._places: dict[str, str] = {
+            "zookeeper": server.zookeeper,
+            "bootstrap": server.bootstrap,
+            "data": str(server.data_dir),
+        }
         self._background: dict[str, tuple[scenario.Run, Running]] = {}
         self._admin = AdminClient({"bootstrap.servers": server.bootstrap, "log_level": 0})
 
