@@ -143,7 +143,7 @@ class Loop:
 
     def do(self, work: Callable[[], Awaitable[T]]) -> T:
         async def limited() -> T:
-            with trio.fail_after(30):
+            with trio.fail_after(10):
                 return await work()
 
         return trio.from_thread.run(limited, trio_token=self._token)
@@ -279,6 +279,7 @@ class CoordinationMachine(RuleBasedStateMachine):
         """Have model and tree do the same and compare what comes of it."""
         expected: list[object] | tuple[type, str]
         actual: list[object] | tuple[type, str]
+        self.model.touched = set()
         try:
             steps = [[change] for change in changes] if stepwise else [changes]
             expected = [result for step in steps for result in self.model.together(step, name)]
