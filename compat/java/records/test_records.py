@@ -22,6 +22,7 @@ from pykafka_broker.wire.message_set import build_message_set, down_convert, rea
 pytestmark = [pytest.mark.compat, pytest.mark.slow]
 
 PLACE = TopicPartition("t", 0)
+DAMAGES = ("base offset", "count", "last offset", "record", "record", "checksum", "tail", "twice", "cut")
 OLD_CODECS = (Codec.NONE, Codec.GZIP, Codec.SNAPPY, Codec.LZ4)
 LEVELS: dict[Codec, tuple[int | None, ...]] = {
     Codec.GZIP: (None, 1, 9),

@@ -113,10 +113,20 @@ def _follow_runs(view: memoryview, count: int) -> tuple[int, int, int]:
             run = _same(bytes(view[position + 1 : position + run * size : size]))
         if run < _LEAST_RUN:
             break
-        deltas = bytes(view[position + prefix + 1 : position + run * size : size])
-        if not deltas.isascii():
-            break
-        greatest = max(greatest, max(deltas.translate(None, _ODD), default=-1))
+        start, stop = position + prefix + 1, position + run * size
+        deltas = bytes(view[start:stop:size])
+        if deltas.isascii():
+            newest = max(deltas.translate(None, _ODD), default=-1)
+        else:
+            high = bytes(view[start + 1 : stop : size])
+            if min(deltas) < 0x80 or not high.isascii():
+                break
+            second, first = max(zip(high, deltas, strict=True))
+            if first & 1:
+                break
+            newest = first & 0x7F | second << 7
+        if newest > greatest:
+            greatest = newest
         position += run * size
         count -= run
     return position, count, greatest
