@@ -1,0 +1,435 @@
+"""The controller against an unkind world: brokers come and go, tools write behind its back, and it dies between any
+two of its commands. Whatever happens, once the world keeps quiet everything is led, deleted or agreed upon.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from pykafka_broker.config.topic import TopicSettings
+from pykafka_broker.control.cluster import Assignment, Endpoint, LiveBroker, PartitionState, Topic
+from pykafka_broker.control.commands import (
+    Command,
+    ForgetDeletion,
+    ForgetTopic,
+    Note,
+    StateWrite,
+    TellBroker,
+    WriteStates,
+    WriteTopic,
+)
+from pykafka_broker.control.controller import Controller, ControllerSettings
+from pykafka_broker.control.events import (
+    BrokerAnswered,
+    BrokersSeen,
+    DeletionsSeen,
+    Event,
+    StatesRefused,
+    StatesWritten,
+    TermBegan,
+    TopicAssignmentChanged,
+    TopicForgotten,
+    TopicRefused,
+    TopicsSeen,
+    TopicWritten,
+)
+from pykafka_broker.model.names import BrokerId, LeaderEpoch, TopicId, TopicPartition
+from pykafka_broker.model.time import Millis
+from pykafka_broker.runtime.changes import Changes
+from pykafka_broker.runtime.leaderships import Leaderships
+from pykafka_broker.runtime.metadata import Metadata
+from pykafka_broker.wire import messages
+from tests.doubles.memory_logs import MemoryLogs
+
+BROKERS = [BrokerId(number) for number in range(3)]
+TOPICS = ["a", "b"]
+REPLICAS = st.lists(st.sampled_from(BROKERS), min_size=1, max_size=3, unique=True).map(tuple)
+
+
+@dataclass
+class Tree:
+    """What ZooKeeper would hold."""
+
+    brokers: dict[BrokerId, int] = field(default_factory=dict)
+    topics: dict[str, Topic] = field(default_factory=dict)
+    states: dict[TopicPartition, PartitionState] = field(default_factory=dict)
+    marked: set[str] = field(default_factory=set)
+
+    def live(self) -> list[LiveBroker]:
+        return [
+            LiveBroker(broker, epoch, (Endpoint("PLAINTEXT", f"host{broker}", 9092),))
+            for broker, epoch in self.brokers.items()
+        ]
+
+
+class Member:
+    """One life of a broker: it obeys like the real one, because it is the real one."""
+
+    def __init__(self, broker: BrokerId, epoch: int, logs: MemoryLogs) -> None:
+        changes = Changes()
+        self.metadata = Metadata(broker, changes)
+        self.leaderships = Leaderships(broker, logs, self.metadata, lambda topic: TopicSettings(), changes)
+        self.leaderships.broker_epoch = epoch
+        self.told: deque[Any] = deque()
+
+    def obey_next(self) -> tuple[Any, Any]:
+        request = self.told.popleft()
+        if isinstance(request, messages.LeaderAndIsrRequest):
+            return request, self.leaderships.lead_and_follow(request)
+        if isinstance(request, messages.UpdateMetadataRequest):
+            return request, self.leaderships.update_metadata(request)
+        return request, self.leaderships.stop(request)
+
+
+class ControllerMachine(RuleBasedStateMachine):
+    """Controller, tree and brokers; every step of each is a rule."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tree = Tree()
+        self.now = Millis(1)
+        self.ticks = itertools.count(1)
+        self.ids = itertools.count(1)
+        self.controller_epoch = 0
+        self.logs = {broker: MemoryLogs() for broker in BROKERS}
+        self.members: dict[BrokerId, Member] = {}
+        self.commands: deque[Command] = deque()
+        self.answers: deque[Event] = deque()
+        self.known: set[str] = set()
+        self.due: set[str] = set()
+        """What watches rang for since it was looked at: each change is told once, and only once."""
+        self.best: dict[TopicId, dict[int, LeaderEpoch]] = {}
+
+    # The controller's own steps
+
+    def handle(self, event: Event) -> None:
+        self.commands.extend(self.controller.handle(self.now, event))
+
+    @initialize(brokers=st.sets(st.sampled_from(BROKERS)))
+    def the_first_is_elected(self, brokers: set[BrokerId]) -> None:
+        for broker in sorted(brokers):
+            self.a_broker_starts(broker)
+        self.elect()
+
+    def elect(self) -> None:
+        self.controller_epoch += 1
+        self.controller = Controller(
+            BrokerId(0),
+            ControllerSettings(),
+            lambda: TopicId(UUID(int=next(self.ids))),
+            lambda topic: False,
+        )
+        self.commands.clear()
+        self.answers.clear()
+        for member in self.members.values():
+            member.told.clear()
+        self.known = set(self.tree.topics)
+        self.due.clear()
+        self.handle(
+            TermBegan(
+                self.controller_epoch,
+                self.tree.live(),
+                dict(self.tree.topics),
+                dict(self.tree.states),
+                frozenset(self.tree.marked),
+            )
+        )
+
+    @rule()
+    def it_dies_and_another_is_elected(self) -> None:
+        self.elect()
+
+    @precondition(lambda self: self.commands)
+    @rule(steps=st.integers(1, 12))
+    def it_does_what_is_next(self, steps: int) -> None:
+        for _ in range(min(steps, len(self.commands))):
+            self.carry_out()
+
+    def carry_out(self) -> None:
+        tree = self.tree
+        match self.commands.popleft():
+            case WriteStates(writes):
+                if len(writes) > 1:
+                    self.commands.appendleft(WriteStates(writes[1:]))
+                self.write_state(writes[0])
+            case WriteTopic(name, topic):
+                found = tree.topics.get(name)
+                if found is None or found.version != topic.version:
+                    self.handle(TopicRefused(name, found))
+                else:
+                    tree.topics[name] = replace(topic, version=topic.version + 1)
+                    self.due.add(name)
+                    self.handle(TopicWritten(name, topic.version + 1))
+            case ForgetTopic(name, partitions):
+                states = [one for one in tree.states if one.topic == name]
+                if states:
+                    del tree.states[states[0]]
+                    self.commands.appendleft(ForgetTopic(name, partitions))
+                elif name in tree.topics:
+                    del tree.topics[name]
+                    self.due.add("/topics")
+                    self.commands.appendleft(ForgetTopic(name, partitions))
+                else:
+                    tree.marked.discard(name)
+                    self.known.discard(name)
+                    self.due.add("/topics")
+                    self.handle(TopicForgotten(name))
+            case ForgetDeletion(name):
+                tree.marked.discard(name)
+            case TellBroker(broker, epoch, request):
+                if tree.brokers.get(broker) == epoch:
+                    self.members[broker].told.append(request)
+            case Note():
+                pass
+
+    def write_state(self, write: StateWrite) -> None:
+        tree, partition = self.tree, write.partition
+        found = tree.states.get(partition)
+        topic = tree.topics.get(partition.topic)
+        if (
+            topic is None
+            or (found is None) != (write.expected is None)
+            or (found is not None and found.version != write.expected)
+        ):
+            self.handle(StatesRefused({partition: found}))
+            return
+        state = replace(write.state, version=0 if found is None else found.version + 1)
+        topic_id = self.controller.cluster.topics[partition.topic].topic_id
+        assert topic_id is not None, "a topic is led before its id is written"
+        best = self.best.setdefault(topic_id, {})
+        if found is not None:
+            assert state.leader_epoch > best[partition.partition], "a leader epoch came twice"
+        best[partition.partition] = state.leader_epoch
+        tree.states[partition] = state
+        self.handle(StatesWritten({partition: state}))
+
+    # What it is told
+
+    @precondition(lambda self: self.due)
+    @rule(data=st.data())
+    def it_looks(self, data: st.DataObject) -> None:
+        self.look(data.draw(st.sampled_from(sorted(self.due))))
+
+    def look(self, what: str) -> None:
+        self.due.discard(what)
+        if what == "/brokers":
+            self.handle(BrokersSeen(self.tree.live()))
+        elif what == "/topics":
+            self.look_at_topics()
+        elif what == "/marks":
+            self.look_at_topics()
+            self.handle(DeletionsSeen(frozenset(self.tree.marked)))
+        elif what in self.tree.topics and what in self.known:
+            self.handle(TopicAssignmentChanged(what, self.tree.topics[what]))
+
+    def look_at_topics(self) -> None:
+        fresh = {name: topic for name, topic in self.tree.topics.items() if name not in self.known}
+        self.known = set(self.tree.topics)
+        self.handle(TopicsSeen(frozenset(self.tree.topics), fresh))
+
+    @precondition(lambda self: self.answers)
+    @rule()
+    def it_hears_an_answer(self) -> None:
+        self.handle(self.answers.popleft())
+
+    @rule(broker=st.sampled_from(BROKERS))
+    def a_broker_obeys(self, broker: BrokerId) -> None:
+        """Or has nothing to do."""
+        member = self.members.get(broker)
+        if member is not None and member.told:
+            request, response = member.obey_next()
+            self.answers.append(BrokerAnswered(broker, self.tree.brokers[broker], request, response))
+
+    # What others do
+
+    @rule(broker=st.sampled_from(BROKERS))
+    def a_broker_starts(self, broker: BrokerId) -> None:
+        self.due.add("/brokers")
+        self.tree.brokers[broker] = next(self.ticks)
+        self.members[broker] = Member(broker, self.tree.brokers[broker], self.logs[broker])
+
+    @rule(broker=st.sampled_from(BROKERS))
+    def a_broker_dies(self, broker: BrokerId) -> None:
+        self.due.add("/brokers")
+        self.tree.brokers.pop(broker, None)
+        self.members.pop(broker, None)
+
+    @rule(broker=st.sampled_from(BROKERS), name=st.sampled_from(TOPICS), fails=st.booleans())
+    def a_disk_breaks_or_is_mended(self, broker: BrokerId, name: str, fails: bool) -> None:
+        broken = self.logs[broker].broken
+        if fails:
+            broken.add(TopicPartition(name, 0))
+        else:
+            broken.clear()
+
+    @rule(name=st.sampled_from(TOPICS), replicas=st.lists(REPLICAS, min_size=1, max_size=3), has_id=st.booleans())
+    def a_topic_is_made(self, name: str, replicas: list[tuple[BrokerId, ...]], has_id: bool) -> None:
+        if name not in self.tree.topics and name not in self.tree.marked:
+            topic_id = TopicId(UUID(int=next(self.ids))) if has_id else None
+            assignments = {index: Assignment(brokers) for index, brokers in enumerate(replicas)}
+            self.tree.topics[name] = Topic(topic_id, assignments, 0)
+            self.due.add("/topics")
+
+    @rule(name=st.sampled_from(TOPICS), replicas=REPLICAS)
+    def a_topic_grows(self, name: str, replicas: tuple[BrokerId, ...]) -> None:
+        self.grow(name, replicas, keeps_id=True)
+
+    @rule(name=st.sampled_from(TOPICS), replicas=REPLICAS)
+    def an_old_tool_lets_a_topic_grow(self, name: str, replicas: tuple[BrokerId, ...]) -> None:
+        """It drops the id; a controller that dies before it has put it back makes another topic of it, in Kafka too."""
+        self.look("/topics")
+        if self.grow(name, replicas, keeps_id=False):
+            self.look(name)
+            while any(isinstance(command, WriteTopic) for command in self.commands):
+                self.carry_out()
+
+    def grow(self, name: str, replicas: tuple[BrokerId, ...], *, keeps_id: bool) -> bool:
+        topic = self.tree.topics.get(name)
+        if topic is None or len(topic.partitions) >= 5:
+            return False
+        grown = {**topic.partitions, len(topic.partitions): Assignment(replicas)}
+        self.tree.topics[name] = Topic(topic.topic_id if keeps_id else None, grown, topic.version + 1)
+        self.due.add(name)
+        return True
+
+    @rule(name=st.sampled_from(TOPICS))
+    def a_topic_is_marked(self, name: str) -> None:
+        self.tree.marked.add(name)
+        self.due.add("/marks")
+
+    @rule(name=st.sampled_from(TOPICS))
+    def a_state_is_written_by_somebody(self, name: str) -> None:
+        """The same again: only its version is another, so that a write under way is refused."""
+        partition = TopicPartition(name, 0)
+        if (state := self.tree.states.get(partition)) is not None:
+            self.tree.states[partition] = replace(state, version=state.version + 1)
+
+    # What must hold
+
+    @invariant()
+    def leaders_are_in_sync_replicas(self) -> None:
+        for partition, state in self.tree.states.items():
+            assert state.isr
+            assert state.leader == -1 or state.leader in state.isr
+            assert (
+                set(state.isr) <= set(self.tree.topics[partition.topic].partitions[partition.partition].replicas)
+                if (partition.topic in self.tree.topics)
+                else True
+            )
+
+    @rule()
+    def the_world_is_quiet_for_a_while(self) -> None:
+        self.quiet()
+        self.everything_is_as_it_should_be()
+
+    def teardown(self) -> None:
+        if not hasattr(self, "controller"):
+            return
+        self.the_world_is_quiet_for_a_while()
+        for broker in BROKERS:
+            if self.logs[broker].broken or broker not in self.members:
+                self.logs[broker].broken.clear()
+                self.a_broker_starts(broker)
+        self.the_world_is_quiet_for_a_while()
+        assert self.tree.marked == set()
+        assert all(state is not None and state.leader in BROKERS for _, state in self.partitions())
+        states = dict(self.tree.states)
+        self.elect()
+        self.the_world_is_quiet_for_a_while()
+        assert self.tree.states == states, "a failover without cause changed something"
+
+    def everything_is_as_it_should_be(self) -> None:
+        """What holds when nothing is under way: every live broker knows what the tree says."""
+        for partition, state in self.partitions():
+            if partition.topic in self.tree.marked:
+                assert not self.may_go(partition.topic), f"{partition.topic} is not deleted"
+                continue
+            live = [broker for broker in self.replicas(partition) if self.is_usable(partition, broker)]
+            if state is None:
+                assert not live, f"{partition} has live replicas {live} and no state"
+            elif any(broker in state.isr for broker in live):
+                assert state.leader in live, f"{partition} has {live} in sync and is led by {state.leader}"
+            else:
+                assert state.leader == -1
+            for broker, member in self.members.items():
+                self.broker_agrees(broker, member, partition, state)
+        wanted = {partition for partition, _ in self.partitions()}
+        assert set(self.tree.states) <= wanted
+        for broker, member in self.members.items():
+            assert set(self.logs[broker].logs) <= {one for one in wanted if broker in self.replicas(one)}
+            assert set(member.metadata.topics) <= set(self.tree.topics)
+
+    def broker_agrees(
+        self, broker: BrokerId, member: Member, partition: TopicPartition, state: PartitionState | None
+    ) -> None:
+        seen, part = member.metadata.partition(partition), member.leaderships.get(partition)
+        if state is None:
+            assert seen is None
+            return
+        assert seen is not None
+        assert (seen.leader, seen.leader_epoch, seen.isr) == (state.leader, state.leader_epoch, state.isr)
+        topic_id = self.tree.topics[partition.topic].topic_id
+        assert member.metadata.topic_id(partition.topic) == topic_id
+        hosts = broker in self.replicas(partition) and self.is_usable(partition, broker)
+        assert (part is not None) == hosts
+        if part is not None:
+            assert (part.leader, part.leader_epoch, part.isr) == (state.leader, state.leader_epoch, state.isr)
+            assert part.log.topic_id == topic_id
+
+    def partitions(self) -> Iterator[tuple[TopicPartition, PartitionState | None]]:
+        for name, topic in self.tree.topics.items():
+            for index in topic.partitions:
+                partition = TopicPartition(name, index)
+                yield partition, self.tree.states.get(partition)
+
+    def replicas(self, partition: TopicPartition) -> tuple[BrokerId, ...]:
+        return self.tree.topics[partition.topic].partitions[partition.partition].replicas
+
+    def may_go(self, topic: str) -> bool:
+        """Whether every copy can be deleted."""
+        return all(
+            self.is_usable(partition, broker) and partition not in self.logs[broker].broken
+            for partition, _ in self.partitions()
+            if partition.topic == topic
+            for broker in self.replicas(partition)
+        )
+
+    def is_usable(self, partition: TopicPartition, broker: BrokerId) -> bool:
+        return broker in self.members and (partition, broker) not in self.controller.cluster.offline_replicas
+
+    def quiet(self) -> None:
+        """Let everybody finish; nobody brings anything new."""
+        for _ in range(30):
+            for _ in range(2_000):
+                if self.commands:
+                    self.carry_out()
+                elif self.answers:
+                    self.it_hears_an_answer()
+                elif self.due:
+                    self.look(min(self.due))
+                elif any(member.told for member in self.members.values()):
+                    for broker in BROKERS:
+                        self.a_broker_obeys(broker)
+                else:
+                    break
+            else:
+                raise AssertionError("the controller never comes to rest")
+            deadline = self.controller.next_deadline()
+            if deadline is None:
+                return
+            self.now = max(self.now, deadline)
+            self.commands.extend(self.controller.tick(self.now))
+
+
+ControllerMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+TestController = pytest.mark.slow(ControllerMachine.TestCase)
