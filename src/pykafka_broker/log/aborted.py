@@ -41,6 +41,14 @@ class AbortedIndex:
             self._entries = list(self._load())
         return self._entries
 
+    def is_sound(self) -> bool:
+        """Whether the file can be read and is in order; an unsound one is rebuilt by recovery."""
+        try:
+            markers = [aborted.last_offset for aborted in self.entries]
+        except ValueError:
+            return False
+        return markers == sorted(set(markers))
+
     def add(self, aborted: Aborted) -> None:
         """Note one whose marker has just been written."""
         entries = self.entries

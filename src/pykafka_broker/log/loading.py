@@ -11,34 +11,24 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 from pykafka_broker.log.disk import Disk
 from pykafka_broker.log.epochs import Epochs
-from pykafka_broker.log.producers import CorruptSnapshot, Producers
+from pykafka_broker.log.producers import Producers
 from pykafka_broker.log.segment import INDEX, LOG, SUFFIXES, Segment, file_name
+from pykafka_broker.log.segments import SegmentSettings, create_segment
+from pykafka_broker.log.snapshots import Snapshots
 from pykafka_broker.model.names import TopicPartition
 from pykafka_broker.model.outcome import Fact, Level
 from pykafka_broker.model.time import Millis
 from pykafka_broker.wire.batch import BatchHeader, CorruptBatch, EndMarker, read_end_marker
 
 EPOCHS_FILE = "leader-epoch-checkpoint"
-SNAPSHOT = ".snapshot"
 CLEANED, SWAP, DELETED, TEMPORARY = ".cleaned", ".swap", ".deleted", ".tmp"
 
 Note = Callable[[Fact], None]
 
 _SEGMENT_FILE = re.compile(r"(\d{20})(\.log|\.index|\.timeindex|\.txnindex)")
-_SNAPSHOT_FILE = re.compile(r"(\d{20})\.snapshot")
-
-
-class SegmentSettings(Protocol):
-    """What of a topic's settings a segment needs."""
-
-    @property
-    def index_interval_bytes(self) -> int: ...
-    @property
-    def segment_index_bytes(self) -> int: ...
 
 
 @dataclass(slots=True)
@@ -50,6 +40,7 @@ class Loaded:
     log_start_offset: int
     log_end_offset: int
     recovery_point: int
+    snapshots: Snapshots
 
 
 class Loading:
@@ -71,17 +62,19 @@ class Loading:
         self._now = now
         self._note = note
         self._epochs = Epochs()
+        self._snapshots = Snapshots(disk, {})
 
     def load(self, *, clean: bool, recovery_point: int, log_start_offset: int) -> Loaded:
         """Open everything; ``clean`` says that the shutdown mark was there."""
         sizes = self._tidy(self._disk.sizes())
+        self._snapshots = Snapshots(self._disk, sizes)
         segments = self._open_segments(sizes)
-        epochs_known = self._read_epochs(sizes)
+        stored_epochs = self._read_epochs(sizes)
         if not segments:
             return self._afresh(max(0, log_start_offset))
         suspects = self._suspects(segments, sizes, clean, recovery_point)
         end = self._end_without_doubt(segments, suspects)
-        end = self._recover(segments, suspects, end, sizes)
+        end = self._recover(segments, suspects, end)
         if end < log_start_offset:
             # Unflushed data is lost and with it everything that was not deleted yet.
             self._say("LogLost", Level.WARNING, log_end_offset=end, log_start_offset=log_start_offset)
@@ -89,14 +82,22 @@ class Loading:
                 self._drop(segment)
             return self._afresh(log_start_offset)
         start = max(log_start_offset, segments[0].base_offset)
-        if not epochs_known:
+        if stored_epochs is None:
             for segment in segments:
                 for _, header in segment.batches(segment.base_offset):
                     self._note_epoch(header)
-        changed = self._epochs.truncate_from_end(end)
-        if self._epochs.truncate_from_start(start) or changed or not epochs_known:
+        self._epochs.truncate_from_end(end)
+        self._epochs.truncate_from_start(start)
+        if self._epochs.encode() != stored_epochs:
             self._write_epochs()
-        return Loaded(segments, self._epochs, start, end, end if not suspects else min(recovery_point, end))
+        return Loaded(
+            segments,
+            self._epochs,
+            start,
+            end,
+            end if not suspects else min(recovery_point, min(suspects)),
+            self._snapshots,
+        )
 
     def _tidy(self, sizes: Mapping[str, int]) -> dict[str, int]:
         """Remove what was being deleted or written when the broker stopped; finish a swap that had begun."""
@@ -157,11 +158,13 @@ class Loading:
     def _suspects(
         self, segments: Sequence[Segment], sizes: Mapping[str, int], clean: bool, recovery_point: int
     ) -> set[int]:
-        """Base offsets of segments not to be believed: unflushed ones after a crash, and any without an index."""
+        """Base offsets of segments not to be believed: unflushed ones after a crash, and any with an index that is
+        missing or senseless.
+        """
         found = set()
         for segment, following in zip(segments, [*segments[1:], None], strict=True):
             unflushed = not clean and (following is None or following.base_offset > recovery_point)
-            if unflushed or file_name(segment.base_offset, INDEX) not in sizes:
+            if unflushed or file_name(segment.base_offset, INDEX) not in sizes or not segment.aborted.is_sound():
                 found.add(segment.base_offset)
         return found
 
@@ -175,52 +178,35 @@ class Loading:
                 suspects.add(last.base_offset)
         return -1
 
-    def _recover(self, segments: list[Segment], suspects: set[int], end: int, sizes: Mapping[str, int]) -> int:
+    def _recover(self, segments: list[Segment], suspects: set[int], end: int) -> int:
         """Check the suspects, oldest first, and learn what the producers did; gives the log's end."""
         trusted_end = min(suspects) if suspects else end
-        self._load_producers(segments, trusted_end, sizes)
+        self._load_producers(segments, trusted_end)
         for index, segment in enumerate(segments):
             if segment.base_offset < trusted_end:
                 continue
             if segment.base_offset not in suspects:
-                self._replay(segment, segment.base_offset)
+                replay(self._producers, segment, segment.base_offset)
                 continue
-            end, cut = segment.recover(self._seen_in(segment))
-            self._say("SegmentRecovered", base_offset=segment.base_offset, log_end_offset=end, cut_bytes=cut)
+            segment_end, cut = segment.recover(self._seen_in(segment))
+            self._say("SegmentRecovered", base_offset=segment.base_offset, log_end_offset=segment_end, cut_bytes=cut)
+            if cut or segment is segments[-1]:
+                end = segment_end
             if cut:
                 for lost in segments[index + 1 :]:
                     self._say("SegmentLost", Level.WARNING, base_offset=lost.base_offset, size_bytes=lost.size_bytes)
                     self._drop(lost)
                 del segments[index + 1 :]
                 break
-        else:
-            if segments[-1].base_offset not in suspects and end < 0:
-                end = segments[-1].end_offset()
-        for name in sizes:
-            if (match := _SNAPSHOT_FILE.fullmatch(name)) and int(match[1]) > end:
-                self._disk.remove(name)
+        self._snapshots.remove_beyond(end)
         return end
 
-    def _load_producers(self, segments: Sequence[Segment], end: int, sizes: Mapping[str, int]) -> None:
+    def _load_producers(self, segments: Sequence[Segment], end: int) -> None:
         """The newest snapshot not beyond ``end`` that can be read, and every batch from there up to ``end``."""
-        start = segments[0].base_offset
-        offsets = (int(match[1]) for name in sizes if (match := _SNAPSHOT_FILE.fullmatch(name)))
-        for offset in sorted((offset for offset in offsets if start <= offset <= end), reverse=True):
-            name = file_name(offset, SNAPSHOT)
-            try:
-                self._producers.load(self._disk.read(name, 0, sizes[name]), self._now)
-            except CorruptSnapshot as problem:
-                self._say("SnapshotDropped", Level.WARNING, file=name, problem=str(problem))
-                self._disk.remove(name)
-            else:
-                start = offset
-                break
+        start = self._snapshots.load(self._producers, segments[0].base_offset, end, self._now)
         for segment, following in zip(segments, [*segments[1:], None], strict=True):
             if segment.base_offset < end and (following is None or following.base_offset > start):
-                self._replay(segment, start)
-
-    def _replay(self, segment: Segment, start: int) -> None:
-        replay(self._producers, segment, start)
+                replay(self._producers, segment, start)
 
     def _seen_in(self, segment: Segment) -> Callable[[BatchHeader, bytes], None]:
         def seen(header: BatchHeader, batch: bytes) -> None:
@@ -235,15 +221,17 @@ class Loading:
         if header.leader_epoch > self._epochs.latest:
             self._epochs.assign(header.leader_epoch, header.base_offset)
 
-    def _read_epochs(self, sizes: Mapping[str, int]) -> bool:
+    def _read_epochs(self, sizes: Mapping[str, int]) -> bytes | None:
+        """The text of the epochs' file, which is believed; None if there is none that makes sense."""
         if EPOCHS_FILE not in sizes:
-            return False
+            return None
+        text = self._disk.read(EPOCHS_FILE, 0, sizes[EPOCHS_FILE])
         try:
-            self._epochs = Epochs.decode(self._disk.read(EPOCHS_FILE, 0, sizes[EPOCHS_FILE]))
+            self._epochs = Epochs.decode(text)
         except ValueError as problem:
             self._say("EpochsRebuilt", Level.WARNING, problem=str(problem))
-            return False
-        return True
+            return None
+        return text
 
     def _write_epochs(self) -> None:
         self._disk.replace(EPOCHS_FILE, self._epochs.encode())
@@ -255,19 +243,11 @@ class Loading:
     def _afresh(self, offset: int) -> Loaded:
         """An empty partition that begins at ``offset``."""
         self._producers.truncate()
-        for name in self._disk.sizes():
-            if name.endswith(SNAPSHOT):
-                self._disk.remove(name)
+        self._snapshots.clear()
         self._epochs = Epochs()
         self._write_epochs()
-        segment = Segment.create(
-            self._disk,
-            offset,
-            created_ms=self._now,
-            index_interval_bytes=self._settings.index_interval_bytes,
-            index_limit_bytes=self._settings.segment_index_bytes,
-        )
-        return Loaded([segment], self._epochs, offset, offset, offset)
+        segment = create_segment(self._disk, offset, self._settings, self._now)
+        return Loaded([segment], self._epochs, offset, offset, offset, self._snapshots)
 
     def _say(self, name: str, level: Level = Level.INFO, **fields: object) -> None:
         self._note(Fact(name, level, {"partition": str(self._partition), **fields}))

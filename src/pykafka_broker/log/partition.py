@@ -10,16 +10,17 @@ fails the partition goes offline and refuses everything with KAFKA_STORAGE_ERROR
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pykafka_broker.log import lookups, partition_metadata, retention
 from pykafka_broker.log.disk import Buffer, Disk
-from pykafka_broker.log.loading import EPOCHS_FILE, SNAPSHOT, Loaded, Loading, Note, marker_in, replay
-from pykafka_broker.log.producers import EXPIRATION_MS, ActiveProducer, CorruptSnapshot, Producers, Verification
-from pykafka_broker.log.segment import DELETED, Segment, file_name
+from pykafka_broker.log.epochs import Epochs
+from pykafka_broker.log.loading import EPOCHS_FILE, Loaded, Loading, Note, marker_in, replay
+from pykafka_broker.log.producers import EXPIRATION_MS, ActiveProducer, Producers, Verification
+from pykafka_broker.log.segment import Segment
+from pykafka_broker.log.segments import Segments
 from pykafka_broker.log.slice import (
     NOTHING,
     Appended,
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Appended", "Expired", "Isolation", "OffsetsOutOfOrder", "Origin", "PartitionLog", "Slice", "Unsynced"]
 
-_POSITIONS_KEPT = 64
-
 
 def _keep_quiet(_: Fact) -> None:
     pass
@@ -58,18 +57,16 @@ class PartitionLog:
     """Batches between ``log_start_offset`` and ``log_end_offset``; made by ``create`` and ``open``."""
 
     __slots__ = (
-        "_active",
-        "_bases",
+        "_cuts",
         "_disk",
-        "_doomed",
         "_epochs",
         "_jitter_ms",
-        "_limit_ms",
         "_note",
-        "_positions",
         "_producers",
+        "_roll_ms",
         "_segment_bytes",
         "_segments",
+        "_snapshots",
         "_unsynced",
         "high_watermark",
         "is_offline",
@@ -102,17 +99,18 @@ class PartitionLog:
         self._note = note
         self._producers = producers
         self._epochs = loaded.epochs
-        self._segments = loaded.segments
-        self._bases = [segment.base_offset for segment in loaded.segments]
-        self._active = loaded.segments[-1]
-        self._positions: dict[int, int] = {}
-        self._doomed: list[tuple[int, str]] = []
+        self._segments = Segments(disk, loaded.segments)
+        self._snapshots = loaded.snapshots
+        self._cuts = 0
         self._unsynced: set[str] = set()
         self._jitter_ms = jitter_ms
         self.log_start_offset = loaded.log_start_offset
         self.log_end_offset = loaded.log_end_offset
         self.high_watermark = min(max(high_watermark, self.log_start_offset), self.log_end_offset)
         self.recovery_point = loaded.recovery_point
+        if self.recovery_point < self.log_end_offset:
+            for segment in self._segments.holding(self.recovery_point):
+                self._unsynced.update(segment.files())
         self.last_flush_ms = now
         self.is_offline = False
         self.configure(settings)
@@ -191,9 +189,8 @@ class PartitionLog:
         """Follow the topic's settings from now on."""
         self.settings = settings
         self._segment_bytes = settings.segment_bytes
-        self._limit_ms = settings.segment_ms - min(self._jitter_ms, settings.segment_jitter_ms)
-        for segment in self._segments:
-            segment.tune(settings.index_interval_bytes)
+        self._roll_ms = settings.segment_ms - min(self._jitter_ms, settings.segment_jitter_ms)
+        self._segments.configure(settings)
 
     # what is there
 
@@ -205,7 +202,7 @@ class PartitionLog:
     @property
     def size_bytes(self) -> int:
         """Length of all segments."""
-        return sum(segment.size_bytes for segment in self._segments)
+        return self._segments.size_bytes
 
     @property
     def latest_epoch(self) -> int:
@@ -213,9 +210,9 @@ class PartitionLog:
         return self._epochs.latest
 
     @property
-    def segments(self) -> tuple[Segment, ...]:
+    def segments(self) -> Segments:
         """All segments, oldest first."""
-        return tuple(self._segments)
+        return self._segments
 
     @property
     def producers(self) -> Producers:
@@ -291,24 +288,20 @@ class PartitionLog:
         base_offset: int,
         marker: EndMarker | None,
     ) -> None:
-        active = self._active
+        active = self._segments.active
         last_offset = base_offset + header.last_offset_delta
         size = active.size_bytes
         try:
             if (
                 size + len(batch) > self._segment_bytes
-                or (size and self._waited_ms(active, now, header.max_timestamp) > self._limit_ms)
+                or (size and self._waited_ms(active, now, header.max_timestamp) > self._roll_ms)
                 or active.is_index_full
                 or not active.has_room_for(last_offset)
             ):
                 self._roll(now, base_offset)
-                active = self._active
-            position = active.append(batch, last_offset, header.max_timestamp)
+                active = self._segments.active
+            self._segments.remember(base_offset, active.append(batch, last_offset, header.max_timestamp))
             self.log_end_offset = last_offset + 1
-            positions = self._positions
-            positions[base_offset] = position
-            if len(positions) > _POSITIONS_KEPT:
-                del positions[next(iter(positions))]
             if header.producer_id >= 0:
                 aborted = self._producers.record(header, base_offset, marker)
                 if aborted is not None:
@@ -375,59 +368,16 @@ class PartitionLog:
             )
         if start < limit:
             try:
-                found = self._locate(start, limit, max_bytes, must_give_one)
+                found = self._segments.locate(start, limit, self.log_end_offset, max_bytes, must_give_one)
                 if found is not None:
                     segment, position, size = found
                     if aborted is not None:
-                        aborted = self._aborted_between(segment, start, position + size)
+                        aborted = self._segments.aborted_between(segment, start, position + size, self.log_end_offset)
                     piece = self._disk.region(segment.name, position, size)
                     return Slice(FilePieces((piece,)), size, end, stable, self.log_start_offset, aborted)
             except OSError as problem:
                 raise self._failed(problem) from problem
         return Slice(NOTHING, 0, end, stable, self.log_start_offset, aborted)
-
-    def _locate(self, start: int, limit: int, max_bytes: int, must_give_one: bool) -> tuple[Segment, int, int] | None:
-        """The segment, position and size of what may be read; None if that is nothing."""
-        index = bisect_right(self._bases, start) - 1
-        while index < len(self._segments):
-            segment = self._segments[index]
-            index += 1
-            position = self._positions.get(start) if segment is self._active else None
-            first_size = 0
-            if position is None:
-                found = segment.find(start)
-                if found is None:
-                    continue  # compaction may leave a hole at a segment's end
-                position, header = found
-                if header.base_offset >= limit:
-                    return None
-                first_size = header.size_bytes
-            stop = segment.size_bytes
-            following = self._bases[index] if index < len(self._bases) else self.log_end_offset
-            if limit < following:
-                bound = segment.find(limit)
-                stop = segment.size_bytes if bound is None else bound[0]
-            size = stop - position
-            if size > max_bytes:
-                if must_give_one and not first_size:
-                    first_size = segment.batch_at(position).size_bytes
-                size = min(size, max(max_bytes, first_size if must_give_one else 0))
-            return (segment, position, size) if size > 0 else None
-        return None
-
-    def _aborted_between(self, segment: Segment, start: int, stop: int) -> list[tuple[int, int]]:
-        """Aborted transactions among what is read up to position ``stop`` of a segment."""
-        first = self._segments.index(segment)
-        upper = segment.index.offset_after(stop)
-        if upper is None:
-            upper = self._bases[first + 1] if first + 1 < len(self._bases) else self.log_end_offset
-        found: list[tuple[int, int]] = []
-        for later in self._segments[first:]:
-            entries, complete = later.aborted.between(start, upper)
-            found += [(entry.producer_id, entry.first_offset) for entry in entries]
-            if complete:
-                break
-        return found
 
     def offset_for_time(self, timestamp: int, isolation: Isolation = Isolation.READ_UNCOMMITTED) -> FoundOffset:
         """ListOffsets: the first offset as late as ``timestamp`` (ms), or what a special timestamp asks for.
@@ -526,26 +476,23 @@ class PartitionLog:
                 return Expired(0, 0)
             if count == len(self._segments):
                 self._roll(now, self.log_end_offset)
-            gone, self._segments[:count] = self._segments[:count], []
-            del self._bases[:count]
-            for segment in gone:
-                self._doom(segment, now)
-            self.advance_log_start(max(self.log_start_offset, self._bases[0]))
-            self._drop_snapshots()
+            gone = self._segments.delete_first(count, now + self.settings.file_delete_delay_ms)
+            self._unsynced.difference_update(name for segment in gone for name in segment.files())
+            self.advance_log_start(max(self.log_start_offset, self._segments[0].base_offset))
+            self._snapshots.keep(self._segments.bases)
         size = sum(segment.size_bytes for segment in gone)
         self._say("SegmentsDeleted", segments=count, size_bytes=size, why=why, log_start_offset=self.log_start_offset)
         return Expired(count, size)
 
     @property
     def next_reap_ms(self) -> int | None:
-        """When the next deleted file is to be removed."""
-        return self._doomed[0][0] if self._doomed else None
+        """When ``reap`` has something to do."""
+        return self._segments.next_reap_ms
 
     def reap(self, now: Millis) -> None:
-        """Remove files whose delay has passed."""
+        """Remove files of deleted segments whose delay has passed."""
         with self._disk_failures():
-            while self._doomed and self._doomed[0][0] <= now:
-                self._disk.remove(self._doomed.pop(0)[1])
+            self._segments.reap(now)
 
     def roll(self, now: Millis) -> None:
         """Begin a new segment at the log's end, unless the last one is still empty."""
@@ -553,44 +500,13 @@ class PartitionLog:
             self._roll(now, self.log_end_offset)
 
     def _roll(self, now: Millis, base_offset: int) -> None:
-        old = self._active
-        if old.base_offset == base_offset:
+        if self._segments.active.base_offset == base_offset:
             return
-        old.seal()
-        name = file_name(self.log_end_offset, SNAPSHOT)
-        self._disk.replace(name, self._producers.snapshot())
-        self._active = self._new_segment(base_offset, now)
-        self._segments.append(self._active)
-        self._bases.append(base_offset)
-        self._positions.clear()
+        self._unsynced.add(self._snapshots.write(base_offset, self._producers))
+        old = self._segments.roll(base_offset, self.settings, now)
         self._unsynced.update(old.files())
-        self._unsynced.add(name)
-        self._drop_snapshots()
+        self._snapshots.keep(self._segments.bases)
         self._say("SegmentRolled", Level.DEBUG, base_offset=base_offset)
-
-    def _new_segment(self, base_offset: int, now: Millis) -> Segment:
-        return Segment.create(
-            self._disk,
-            base_offset,
-            created_ms=now,
-            index_interval_bytes=self.settings.index_interval_bytes,
-            index_limit_bytes=self.settings.segment_index_bytes,
-        )
-
-    def _doom(self, segment: Segment, now: Millis) -> None:
-        """Rename a segment's files out of the way, to be removed later (``AsyncDeleteSegment``)."""
-        for name in segment.files():
-            with suppress(FileNotFoundError):
-                self._disk.rename(name, name + DELETED)
-                self._doomed.append((now + self.settings.file_delete_delay_ms, name + DELETED))
-            self._unsynced.discard(name)
-
-    def _drop_snapshots(self) -> None:
-        """Keep the snapshots that belong to a segment's beginning, and the newest."""
-        names = sorted(name for name in self._disk.sizes() if name.endswith(SNAPSHOT))
-        for name in names[:-1]:
-            if int(name[:20]) not in self._bases:
-                self._disk.remove(name)
 
     # cutting
 
@@ -602,11 +518,7 @@ class PartitionLog:
             if offset < self._segments[0].base_offset:
                 self.restart_at(offset, now)
                 return True
-            while self._bases[-1] > offset:
-                self._remove(self._segments.pop())
-                self._bases.pop()
-            self._active = self._segments[-1]
-            cut = self._active.truncate_to(offset)
+            cut = self._segments.cut(offset)
             self._after_cut(offset, min(self.log_start_offset, offset), now)
         self._say("LogTruncated", log_end_offset=offset, cut_bytes=cut)
         return True
@@ -614,83 +526,64 @@ class PartitionLog:
     def restart_at(self, offset: int, now: Millis) -> None:
         """Forget everything and begin anew at ``offset`` (a follower that is too far behind)."""
         with self._disk_failures():
-            for segment in self._segments:
-                self._remove(segment)
-            self._active = self._new_segment(offset, now)
-            self._segments, self._bases = [self._active], [offset]
+            self._segments.restart(offset, self.settings, now)
+            self._snapshots.clear()
+            self._epochs = Epochs()
+            self.high_watermark = offset
             self._after_cut(offset, offset, now)
         self._say("LogRestarted", log_start_offset=offset)
 
-    def _remove(self, segment: Segment) -> None:
-        for name in segment.files():
-            self._disk.remove(name)
-            self._unsynced.discard(name)
-
     def _after_cut(self, end: int, start: int, now: Millis) -> None:
-        self._positions.clear()
+        self._cuts += 1
         self.log_end_offset = end
         self.log_start_offset = start
-        self.high_watermark = min(self.high_watermark, end) if start != end else end
+        self.high_watermark = min(self.high_watermark, end)
         self.recovery_point = min(self.recovery_point, end)
-        changed = self._epochs.truncate_from_end(end)
-        if self._epochs.truncate_from_start(start) or changed:
-            self._write_epochs()
-        self._reload_producers(now)
-
-    def _reload_producers(self, now: Millis) -> None:
-        """Learn again what the producers did, from the newest snapshot that was not cut off."""
-        self._producers.truncate()
-        start = self._bases[0]
-        sizes = self._disk.sizes()
-        for name in sorted((name for name in sizes if name.endswith(SNAPSHOT)), reverse=True):
-            if not self._bases[0] <= int(name[:20]) <= self.log_end_offset:
-                self._disk.remove(name)
-                continue
-            try:
-                self._producers.load(self._disk.read(name, 0, sizes[name]), now)
-            except CorruptSnapshot:
-                self._disk.remove(name)
-                continue
-            start = int(name[:20])
-            break
-        for segment in self._segments[max(0, bisect_right(self._bases, start) - 1) :]:
-            replay(self._producers, segment, start)
+        self._epochs.truncate_from_end(end)
+        self._epochs.truncate_from_start(start)
+        self._write_epochs()
+        self._snapshots.remove_beyond(end)
+        begin = self._snapshots.load(self._producers, self._segments[0].base_offset, end, now)
+        for segment in self._segments.holding(begin):
+            replay(self._producers, segment, begin)
         self._producers.advance_high_watermark(self.high_watermark)
 
     # durability
 
     def unsynced(self, *, sealed_only: bool = False) -> Unsynced:
         """What must be synced so that the log is on the device; with ``sealed_only`` all but the last segment."""
-        with self._disk_failures():
-            if sealed_only:
-                return Unsynced(tuple(sorted(self._unsynced)), max(self.recovery_point, self._active.base_offset))
-            names = set(self._unsynced)
-            if self.log_end_offset > self.recovery_point:
-                self._active.flush()
-                names.update(self._active.files())
-            return Unsynced(tuple(sorted(names)), self.log_end_offset)
+        active = self._segments.active
+        if sealed_only:
+            return Unsynced(tuple(sorted(self._unsynced)), max(self.recovery_point, active.base_offset), self._cuts)
+        names = set(self._unsynced)
+        if self.log_end_offset > self.recovery_point:
+            with self._disk_failures():
+                active.flush()
+            names.update(active.files())
+        return Unsynced(tuple(sorted(names)), self.log_end_offset, self._cuts)
 
     def synced(self, done: Unsynced, now: Millis) -> None:
-        """That has been synced."""
-        self._unsynced.difference_update(done.names)
-        if done.offset <= self.log_end_offset:
+        """That has been synced; if the log was cut meanwhile it tells nothing about offsets."""
+        if done.cuts == self._cuts:
+            self._unsynced.difference_update(done.names)
             self.recovery_point = max(self.recovery_point, done.offset)
         self.last_flush_ms = now
 
     def close(self) -> None:
-        """Write what waits in memory and a producer snapshot, so that the next start reads no batches.
+        """Write what waits in memory and a producer snapshot, so that the next start reads few batches.
 
         What is to be synced afterwards is told by ``unsynced``.
         """
         if self.is_offline:
             return
         with self._disk_failures():
-            self._active.seal()
-            self._unsynced.update(self._active.files())
-            name = file_name(self.log_end_offset, SNAPSHOT)
-            self._disk.replace(name, self._producers.snapshot())
-            self._unsynced.add(name)
-            self._drop_snapshots()
+            active = self._segments.active
+            if self.log_end_offset > self.recovery_point or self._unsynced:
+                active.seal()
+                self._unsynced.update(active.files())
+            if self.log_end_offset > max(self._snapshots.offsets, default=0):
+                self._unsynced.add(self._snapshots.write(self.log_end_offset, self._producers))
+                self._snapshots.keep(self._segments.bases)
 
     def discard(self) -> None:
         """The partition is deleted: whoever still holds this log is refused."""

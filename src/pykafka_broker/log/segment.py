@@ -259,8 +259,9 @@ class Segment:
         if cut:
             self._disk.truncate(self.name, position)
             self.size_bytes = position
-        self.times.add(*self.max_timestamp)
-        self.flush()
+        self.index.create()
+        self.times.create()
+        self.seal()
         return next_offset, cut
 
     def _good_batches(self) -> Iterator[tuple[bytes, BatchHeader]]:

@@ -60,6 +60,8 @@ class Unsynced(NamedTuple):
 
     names: tuple[str, ...]
     offset: int
+    cuts: int
+    """How often the log had been cut when this was told; a cut makes the offset meaningless."""
 
 
 class Appended(NamedTuple):

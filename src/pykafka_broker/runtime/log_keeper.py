@@ -28,7 +28,7 @@ from pykafka_broker.runtime.changes import Changes
 from pykafka_broker.runtime.clock import Clock
 from pykafka_broker.store import checkpoints
 from pykafka_broker.store.directories import DirectoryError, LogDirectory
-from pykafka_broker.store.files import FileDisk, OpenFiles
+from pykafka_broker.store.files import FileDisk, OpenFiles, sync_directory
 from pykafka_broker.store.meta import Meta
 from pykafka_broker.store.worker import Worker
 
@@ -71,6 +71,8 @@ class _Kept:
     log: PartitionLog
     disk: FileDisk
     directory: LogDirectory
+    is_new: bool = False
+    """Its directory's name has not been synced yet."""
     flushing: trio.Lock = field(default_factory=trio.Lock)
 
 
@@ -104,6 +106,7 @@ class LogKeeper:
         self._rolled: set[TopicPartition] = set()
         self._written: dict[tuple[LogDirectory, str], dict[TopicPartition, int]] = {}
         self._checkpointing = trio.Lock()
+        self._is_open = False
 
     # the beginning and the end
 
@@ -130,6 +133,7 @@ class LogKeeper:
                     f"the partition in the log directory that is known to have failed recently."
                 )
             self._keep(partition, kept)
+        self._is_open = True
 
     def _load_all(self, mine: Meta, now: Millis) -> list[tuple[TopicPartition, _Kept]]:
         """On a worker thread: everything there is. A directory whose disk fails is left out while others work."""
@@ -150,11 +154,11 @@ class LogKeeper:
 
     def _load(self, directory: LogDirectory, now: Millis) -> Iterator[tuple[TopicPartition, _Kept]]:
         found = directory.find()
-        clean = directory.take_clean_mark()
         directory.make_checkpoints()
         recovery_points = directory.read_checkpoint(checkpoints.RECOVERY_POINTS)
         log_starts = directory.read_checkpoint(checkpoints.LOG_STARTS)
         high_watermarks = directory.read_checkpoint(checkpoints.HIGH_WATERMARKS)
+        clean = directory.take_clean_mark()
         self._doomed += [(now, path) for path in found.deleted]
         for done, partition in enumerate(found.partitions, 1):
             disk = directory.disk(partition)
@@ -181,10 +185,14 @@ class LogKeeper:
 
         A directory with a partition that failed gets no mark: it is recovered at the next start.
         """
-        for partition, kept in tuple(self._kept.items()):
-            with suppress(KafkaError):
-                kept.log.close()
-                await self.flush(partition)
+        if not self._is_open:
+            # Nothing is known of what is in the directories, so nothing may be written there.
+            for directory in self._directories:
+                directory.close()
+            return
+        async with trio.open_nursery() as nursery:
+            for kept in self._kept.values():
+                nursery.start_soon(self._close_log, kept)
         await self.checkpoint()
         failed = {id(kept.directory) for kept in self._kept.values() if kept.log.is_offline}
         for directory in self._directories:
@@ -196,6 +204,13 @@ class LogKeeper:
             kept.disk.close()
         self._kept.clear()
         self.logs.clear()
+        self._is_open = False
+
+    async def _close_log(self, kept: _Kept) -> None:
+        with suppress(KafkaError):
+            kept.log.close()
+            async with kept.flushing:
+                await self._sync(kept, kept.log.unsynced())
 
     # logs
 
@@ -230,7 +245,7 @@ class LogKeeper:
             raise KafkaError(
                 ErrorCode.KAFKA_STORAGE_ERROR, f"Error while creating log for {partition} in dir {directory.path}"
             ) from problem
-        self._keep(partition, _Kept(log, disk, directory))
+        self._keep(partition, _Kept(log, disk, directory, is_new=True))
         self._say("LogMade", partition=str(partition), directory=str(directory.path))
         return log
 
@@ -291,12 +306,17 @@ class LogKeeper:
             return
         wanted = kept.log.log_end_offset
         async with kept.flushing:
-            if kept.log.recovery_point < wanted or kept.log.unsynced().names:
+            if kept.log.recovery_point < wanted:
                 await self._sync(kept, kept.log.unsynced())
 
     async def _sync(self, kept: _Kept, what: Unsynced) -> None:
+        if not what.names:
+            return
         try:
             await self._worker.run(partial(kept.disk.sync, what.names))
+            if kept.is_new:
+                await self._worker.run(partial(sync_directory, kept.directory.path))
+                kept.is_new = False
         except OSError as problem:
             kept.log.fail(problem)
             raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"Error while flushing log for {kept.log.partition}") from (

@@ -112,7 +112,8 @@ class LogDirectory:
             raise DirectoryError(
                 f"Configured broker.id {mine.broker_id} doesn't match stored broker.id Some({known.broker_id}) in "
                 f"{meta_properties.FILE} in {self.path}. If you moved your data, make sure your configured broker.id "
-                "matches. If you intend to create a new broker, you should remove all data in your data directories (log.dirs)."
+                "matches. If you intend to create a new broker, you should remove all data in your data directories "
+                "(log.dirs)."
             )
         if known.broker_id == -1:
             self._write(meta_properties.FILE, meta_properties.encode(mine, now_ms))

@@ -1,0 +1,78 @@
+"""The ``.snapshot`` files of a partition: what its producers had done before an offset.
+
+Written where a segment begins and when the log is closed, so that a start replays little (``ProducerStateManager``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+
+from pykafka_broker.log.disk import Disk
+from pykafka_broker.log.producers import CorruptSnapshot, Producers
+from pykafka_broker.log.segment import file_name
+from pykafka_broker.model.time import Millis
+
+SUFFIX = ".snapshot"
+
+_LONGEST_BYTES = 1 << 30
+_FILE = re.compile(r"(\d{20})\.snapshot")
+
+
+class Snapshots:
+    """Offsets for which there is a snapshot, kept in step with the files."""
+
+    __slots__ = ("_disk", "_offsets")
+
+    def __init__(self, disk: Disk, sizes: Mapping[str, int]) -> None:
+        self._disk = disk
+        self._offsets = {int(match[1]) for name in sizes if (match := _FILE.fullmatch(name))}
+
+    @property
+    def offsets(self) -> list[int]:
+        """All of them, in ascending order."""
+        return sorted(self._offsets)
+
+    def write(self, offset: int, producers: Producers) -> str:
+        """Write what the producers have done before ``offset``; gives the file's name, which is to be synced."""
+        name = file_name(offset, SUFFIX)
+        self._disk.replace(name, producers.snapshot())
+        self._offsets.add(offset)
+        return name
+
+    def load(self, producers: Producers, start: int, end: int, now: Millis) -> int:
+        """Load the newest that lies between two offsets and can be read; gives its offset, or ``start``.
+
+        One that cannot be read is removed.
+        """
+        producers.truncate()
+        for offset in reversed(self.offsets):
+            if start <= offset <= end:
+                try:
+                    producers.load(self._disk.read(file_name(offset, SUFFIX), 0, _LONGEST_BYTES), now)
+                except CorruptSnapshot:
+                    self._remove(offset)
+                else:
+                    return offset
+        return start
+
+    def keep(self, bases: Collection[int]) -> None:
+        """Remove those that belong to no segment's beginning, except the newest."""
+        for offset in self.offsets[:-1]:
+            if offset not in bases:
+                self._remove(offset)
+
+    def remove_beyond(self, end: int) -> None:
+        """Remove those that lie behind the log's end."""
+        for offset in self.offsets:
+            if offset > end:
+                self._remove(offset)
+
+    def clear(self) -> None:
+        """Remove them all."""
+        for offset in self.offsets:
+            self._remove(offset)
+
+    def _remove(self, offset: int) -> None:
+        self._disk.remove(file_name(offset, SUFFIX))
+        self._offsets.discard(offset)
