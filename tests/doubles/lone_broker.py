@@ -13,8 +13,9 @@ from uuid import UUID
 import trio
 
 from pykafka_broker.api.metadata import MetadataApi
-from pykafka_broker.api.topics import ShownConfig, TopicApi
+from pykafka_broker.api.topics import TopicApi
 from pykafka_broker.config.broker import BrokerSettings
+from pykafka_broker.config.layers import ShownConfig
 from pykafka_broker.config.topic import TopicSettings
 from pykafka_broker.control.controller import Controller, ControllerSettings
 from pykafka_broker.model.errors import ErrorCode, KafkaError

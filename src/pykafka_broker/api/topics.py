@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import trio
 
 from pykafka_broker.api.routes import Route
+from pykafka_broker.config.layers import ShownConfig
 from pykafka_broker.control.topics import CLUSTER_METADATA_TOPIC, NewTopic
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import NO_TOPIC_ID, BrokerId, TopicId
@@ -44,17 +45,6 @@ class Leading(Protocol):
     async def wait_until_gone(self, topics: Collection[str]) -> None:
         """Return when the controller has forgotten all of the topics."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class ShownConfig:
-    """One setting of a topic as an answer shows it; the source is DescribeConfigs' number."""
-
-    name: str
-    value: str | None
-    is_read_only: bool
-    source: int
-    is_sensitive: bool
 
 
 ShowConfigs = Callable[[Mapping[str, str]], Sequence[ShownConfig]]

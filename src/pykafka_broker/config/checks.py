@@ -14,12 +14,15 @@ class Broken(NamedTuple):
 
     key: str
     says: str
+    is_requirement: bool = True
+    """Whether Kafka puts ``requirement failed:`` before it."""
 
 
 class _Demand(NamedTuple):
     key: str
     says: str
     holds: Callable[[BrokerSettings], bool]
+    is_requirement: bool = True
 
 
 _DEMANDS = (
@@ -71,11 +74,13 @@ _DEMANDS = (
         "offsets.commit.required.acks must be greater or equal to -1 and less or equal to "
         "offsets.topic.replication.factor",
         lambda s: -1 <= s.offsets_commit_required_acks <= s.offsets_topic_replication_factor,
+        is_requirement=False,
     ),
     _Demand(
         "offsets.topic.compression.codec",
         "offsets.topic.compression.codec must be a number from 0 (none) to 4 (zstd)",
         lambda s: 0 <= s.offsets_topic_compression_codec <= 4,
+        is_requirement=False,
     ),
     _Demand(
         "queued.max.request.bytes",
@@ -91,11 +96,13 @@ _DEMANDS = (
         "group.coordinator.rebalance.protocols",
         "Disabling the 'classic' protocol is not supported.",
         lambda s: "classic" in s.group_coordinator_rebalance_protocols,
+        is_requirement=False,
     ),
     _Demand(
         "group.coordinator.rebalance.protocols",
         "The new 'consumer' rebalance protocol is only supported in KRaft cluster.",
         lambda s: "consumer" not in s.group_coordinator_rebalance_protocols,
+        is_requirement=False,
     ),
 )
 
@@ -104,7 +111,7 @@ def broken_demands(settings: BrokerSettings) -> Iterator[Broken]:
     """Everything that is wrong with the settings as a whole."""
     for demand in _DEMANDS:
         if not demand.holds(settings):
-            yield Broken(demand.key, demand.says)
+            yield Broken(demand.key, demand.says, demand.is_requirement)
     idle, delay = settings.connections_max_idle_ms, settings.connection_failed_authentication_delay_ms
     if idle >= 0 and delay >= idle:
         yield Broken(
@@ -115,11 +122,11 @@ def broken_demands(settings: BrokerSettings) -> Iterator[Broken]:
     try:
         read_address_limits(settings.max_connections_per_ip_overrides)
     except ValueError as error:
-        yield Broken("max.connections.per.ip.overrides", str(error))
+        yield Broken("max.connections.per.ip.overrides", str(error), is_requirement=False)
     try:
         read_listeners(settings)
     except ListenerError as error:
-        yield Broken(error.key, str(error))
+        yield Broken(error.key, str(error), error.is_requirement)
 
 
 def read_address_limits(text: str) -> dict[str, int]:

@@ -17,9 +17,15 @@ PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 class ListenerError(ValueError):
     """Listeners that cannot be; ``key`` is the setting to look at."""
 
-    def __init__(self, key: str, why: str) -> None:
+    def __init__(self, key: str, why: str, *, is_requirement: bool = True) -> None:
         super().__init__(why)
         self.key = key
+        self.is_requirement = is_requirement
+        """Whether Kafka puts ``requirement failed:`` before it."""
+
+
+def _unreadable(key: str, why: str) -> ListenerError:
+    return ListenerError(key, why, is_requirement=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +96,9 @@ def read_protocols(text: str) -> dict[str, str]:
     for pair in filter(None, (part.strip() for part in text.split(","))):
         name, colon, protocol = pair.rpartition(":")
         if not colon:
-            raise ListenerError(key, f"{pair} is not of the form LISTENER:PROTOCOL")
+            raise _unreadable(key, f"{pair} is not of the form LISTENER:PROTOCOL")
         if protocol.strip().upper() not in PROTOCOLS:
-            raise ListenerError(key, f"Invalid security protocol `{protocol.strip()}` defined in {key}")
+            raise _unreadable(key, f"Invalid security protocol `{protocol.strip()}` defined in {key}")
         found[name.strip().upper()] = protocol.strip().upper()
     return found
 
@@ -103,7 +109,7 @@ def _inter_broker(settings: NetworkSettings, protocols: dict[str, str]) -> str:
         return settings.security_inter_broker_protocol
     name = named.strip().upper()
     if name not in protocols:
-        raise ListenerError(
+        raise _unreadable(
             "inter.broker.listener.name",
             f"Listener with name {name} defined in inter.broker.listener.name not found in "
             "listener.security.protocol.map.",
@@ -119,7 +125,7 @@ def _control_plane(
         return None
     name = settings.control_plane_listener_name.strip().upper()
     if name not in protocols:
-        raise ListenerError(key, f"Listener with {name} defined in {key} not found in listener.security.protocol.map.")
+        raise _unreadable(key, f"Listener with {name} defined in {key} not found in listener.security.protocol.map.")
     if name not in names:
         raise ListenerError(
             key,
@@ -148,17 +154,17 @@ def _one(part: str, whole: str, key: str, protocols: dict[str, str]) -> Listener
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     number = digits.removeprefix("-")
     if not (separator and colon and number.isascii() and number.isdigit()) or not _is_host(bare):
-        raise ListenerError(
+        raise _unreadable(
             key, f"Error creating broker listeners from '{whole}': Unable to parse {part} to a broker endpoint"
         )
     name = name.upper()
     if name not in protocols:
-        raise ListenerError(
+        raise _unreadable(
             key, f"Error creating broker listeners from '{whole}': No security protocol defined for listener {name}"
         )
     port = int(digits)
     if not 0 <= port <= 65_535:
-        raise ListenerError(key, f"Port {port} of {part} is not between 0 and 65535")
+        raise _unreadable(key, f"Port {port} of {part} is not between 0 and 65535")
     return Listener(name, protocols[name], bare, port)
 
 
