@@ -162,31 +162,62 @@ def survey(data: Buffer, count: int) -> Survey:
     in_order = True
     try:
         for index in range(count):
-            size, position = _varint(data, position)
-            stop = position + size
+            # one byte is enough for most of these numbers, and a call for each would cost twice as much
+            byte = data[position]
+            if byte < 0x80:
+                stop = position + 1 + (byte >> 1)
+                position += 2
+                if byte & 1:
+                    raise _malformed()
+            else:
+                size, position = _varint(data, position)
+                if size < 0:
+                    raise _malformed()
+                stop = position + size
+                position += 1
             if stop > end:
                 raise premature()
-            timestamp_delta, position = _varint(data, position + 1)
-            if timestamp_delta < smallest:
-                smallest = timestamp_delta
-            if timestamp_delta > greatest:
-                greatest = timestamp_delta
-            offset_delta, position = _varint(data, position)
-            if offset_delta != index:
+            byte = data[position]
+            if byte < 0x80:
+                position += 1
+                delta = (byte >> 1) ^ -(byte & 1)
+            else:
+                delta, position = _varint(data, position)
+            if delta < smallest:
+                smallest = delta
+            if delta > greatest:
+                greatest = delta
+            byte = data[position]
+            if byte < 0x80:
+                position += 1
+                delta = (byte >> 1) ^ -(byte & 1)
+            else:
+                delta, position = _varint(data, position)
+            if delta != index:
                 in_order = False
-            size, position = _varint(data, position)
-            if size < 0:
+            byte = data[position]
+            if byte > 0x7F:
+                size, position = _varint(data, position)
+                if size < 0:
+                    keyless.append(index)
+                else:
+                    position += size
+            elif byte & 1:
+                position += 1
                 keyless.append(index)
             else:
-                position += size
-            size, position = _varint(data, position)
-            if size > 0:
-                position += size
-            fields, position = _varint(data, position)
-            if fields:
-                if fields < 0 or fields > stop - position:
-                    raise _malformed()
-                position = _skip_headers(data, position, fields)
+                position += 1 + (byte >> 1)
+            byte = data[position]
+            if byte > 0x7F:
+                size, position = _varint(data, position)
+                if size > 0:
+                    position += size
+            else:
+                position += 1 if byte & 1 else 1 + (byte >> 1)
+            if data[position]:
+                position = _skip_headers(data, position, stop)
+            else:
+                position += 1
             if position != stop:
                 raise _malformed()
     except IndexError:
@@ -196,7 +227,11 @@ def survey(data: Buffer, count: int) -> Survey:
     return Survey(smallest, greatest, tuple(keyless), in_order)
 
 
-def _skip_headers(data: Buffer, position: int, count: int) -> int:
+def _skip_headers(data: Buffer, position: int, stop: int) -> int:
+    """Where a record's headers end, which begin with their number and must not pass ``stop``."""
+    count, position = _varint(data, position)
+    if count < 0 or count > stop - position:
+        raise _malformed()
     for _ in range(count):
         size, position = _varint(data, position)
         if size < 0:

@@ -19,7 +19,9 @@ PEOPLE = [
 ]
 
 content = st.none() | st.binary(max_size=100)
-headers = st.just([]) | st.lists(st.tuples(st.text(max_size=4), st.none() | st.binary(max_size=9)), max_size=2)
+headers: st.SearchStrategy[list[tuple[str, bytes | None]]] = st.just([]) | st.lists(
+    st.tuples(st.text(max_size=4), st.none() | st.binary(max_size=9)), max_size=2
+)
 records = st.lists(
     st.builds(
         Record,
