@@ -20,6 +20,7 @@ All of it blocks; who calls it from where is decided in ``zk/embedded.py``.
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import struct
 from pathlib import Path
@@ -31,8 +32,8 @@ from pykafka_broker.zk.tree import Effect, Entry, Gone, Made, Transaction, Tree,
 
 MAGIC: Final = b"pykafka tree 1\n\0"
 MARKER: Final = b"\xf0\x9f\x8c\xb2"
-FILE: Final = "tree"
-FRESH: Final = "tree.new"
+FILE: Final = "coordination.tree"
+FRESH: Final = "coordination.tree.new"
 
 _HEAD = struct.Struct(">4sIIQ")
 _TRANSACTION = struct.Struct(">qqI")
@@ -75,12 +76,16 @@ class Journal:
         Raises ``JournalInUse``, ``DamagedJournal`` or ``OSError``.
         """
         journal = cls(directory)
+        collecting = gc.isenabled()
+        gc.disable()  # a large tree is all growth: looking for garbage meanwhile more than doubles the time
         try:
-            tree = journal._open()
+            return journal, journal._open()
         except BaseException:
             journal.close()
             raise
-        return journal, tree
+        finally:
+            if collecting:
+                gc.enable()
 
     @property
     def tail_bytes(self) -> int:
