@@ -62,6 +62,7 @@ def run(bootstrap: str, *arguments: str) -> dict[str, str]:
     environment = os.environ | {
         "KAFKA_VERSION": "3.9.0",
         "KAFKA_URI": f"kafka://{bootstrap}",
+        "KAFKA_ROOT": str(folder),
         "PYTHONPATH": str(folder),
     }
     environment.pop("ZOOKEEPER_URI", None)

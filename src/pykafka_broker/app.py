@@ -20,6 +20,7 @@ from typing import Any
 
 import trio
 
+from pykafka_broker.api.configs import ConfigApi
 from pykafka_broker.api.coordinators import CoordinatorApi
 from pykafka_broker.api.desk import Desk
 from pykafka_broker.api.fetch import FetchApi
@@ -38,6 +39,7 @@ from pykafka_broker.config.broker import BrokerSettings
 from pykafka_broker.config.checks import read_address_limits
 from pykafka_broker.config.listeners import Listener, read_listeners
 from pykafka_broker.config.loading import Loaded
+from pykafka_broker.config.topic import TopicSettings
 from pykafka_broker.control.controller import Controller, ControllerSettings
 from pykafka_broker.group import records
 from pykafka_broker.group.coordinator import GroupCoordinator
@@ -61,6 +63,7 @@ from pykafka_broker.runtime.topics import Topics
 from pykafka_broker.store.directories import DirectoryError
 from pykafka_broker.store.meta import Meta
 from pykafka_broker.store.worker import Worker
+from pykafka_broker.wire import messages
 from pykafka_broker.wire.compression import Codec
 from pykafka_broker.zk import nodes, registration
 from pykafka_broker.zk.port import House
@@ -245,16 +248,25 @@ class _Broker:
             clock,
             _say_about("group"),
         )
+        self.configs.on_topic.append(self._configure)
+        self.configs.on_broker.append(lambda _settings: self._configure(None))
         self.leaderships.on_lead = self._lead
         self.leaderships.on_resign = self._resign
         await services.start(self.groups.run)
         services.start_soon(self.keeper.run)
         services.start_soon(house.during_sessions, self.membership.serve)
+        services.start_soon(house.during_sessions, self.configs.follow)
         services.start_soon(self.producer_ids.prefetch)
         with trio.move_on_after(READY_WITHIN_S) as patience:
             await self._know_our_part()
         if patience.cancelled_caught:
             log.warning("the controller has not told of all topics yet; serving what is known")
+
+    def _configure(self, topic: str | None, settings: TopicSettings | None = None) -> None:
+        """Settings have changed, of one topic or (``None``) of the broker and so perhaps of all."""
+        for partition, one in self.keeper.logs.items():
+            if topic in (None, partition.topic):
+                one.configure(settings or self.configs.topic_settings(partition.topic))
 
     def _partition_count(self, topic: str, otherwise: int) -> int:
         """How many partitions an internal topic has, or would have."""
@@ -298,6 +310,10 @@ class _Broker:
         """Hand the controller's request to a broker; there is only this one yet."""
         if broker != self.me:
             raise Unreachable(f"broker {broker} cannot be reached: brokers do not talk to each other yet")
+        if isinstance(request, messages.LeaderAndIsrRequest):
+            for topic in request.topic_states:
+                if TopicPartition(topic.topic_name, topic.partition_states[0].partition_index) not in self.keeper.logs:
+                    await self.configs.learn(topic.topic_name)
         return await self.leaderships.obey(request)
 
     def accept(self, services: trio.Nursery, connections: trio.Nursery) -> None:
@@ -325,7 +341,7 @@ class _Broker:
                     sessions,
                     self.changes,
                     self.clock,
-                    lambda: settings.fetch_max_bytes,
+                    lambda: self.configs.broker.fetch_max_bytes,
                 ),
                 OffsetApi(self.leaderships, self.changes, self.clock),
                 ProducerApi(self.producer_ids, self.leaderships),
@@ -333,6 +349,7 @@ class _Broker:
                     self.topics, self.metadata, self.control_loop, self.configs.shown, settings.delete_topic_enable
                 ),
                 LogDirApi(self.keeper),
+                ConfigApi(self.configs, self.topics, self.me),
                 CoordinatorApi(
                     self.metadata,
                     self.topics,
@@ -347,7 +364,7 @@ class _Broker:
         return routes
 
     def _limits(self) -> ConnectionLimits:
-        settings = self.settings
+        settings = self.configs.broker
         return ConnectionLimits(
             max_frame_bytes=settings.socket_request_max_bytes,
             max_idle_ms=settings.connections_max_idle_ms,
