@@ -62,6 +62,8 @@ class EntryFile:
             found = self._search(self._waiting, 0, len(self._waiting) // size, target)
             return self._stored + found
         low, high = 0, self._stored
+        if not high:
+            return -1
         while high - low > _PAGE_ENTRIES:
             middle = (low + high) // 2
             if self._key.unpack(self._disk.read(self.name, middle * size, self._key.size))[0] <= target:

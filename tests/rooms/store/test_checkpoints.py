@@ -1,0 +1,37 @@
+"""The text of offset checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pykafka_broker.model.names import TopicPartition
+from pykafka_broker.store.checkpoints import decode, encode, write_durably
+
+
+def test_the_text_is_kafkas() -> None:
+    offsets = {TopicPartition("orders", 0): 17, TopicPartition("__consumer_offsets", 49): 0}
+    assert encode(offsets) == b"0\n2\norders 0 17\n__consumer_offsets 49 0\n"
+    assert decode(encode(offsets)) == offsets
+
+
+def test_an_empty_file_has_no_offsets() -> None:
+    assert decode(b"") == {}
+    assert decode(b"0\n0\n") == {}
+
+
+@pytest.mark.parametrize(
+    "text", [b"1\n0\n", b"0\n2\nt 0 1\n", b"0\n1\nt 0\n", b"0\n1\nt x 1\n", b"x"]
+)
+def test_anything_else_is_an_error(text: bytes) -> None:
+    with pytest.raises(ValueError):
+        decode(text)
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint"
+    write_durably(path, b"one")
+    write_durably(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["checkpoint"]

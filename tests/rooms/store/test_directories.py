@@ -1,0 +1,130 @@
+"""Log directories: whose they are, what is in them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pykafka_broker.model.names import TopicPartition
+from pykafka_broker.store.checkpoints import HIGH_WATERMARKS
+from pykafka_broker.store.directories import DirectoryError, LogDirectory, deleted_name
+from pykafka_broker.store.files import OpenFiles
+from pykafka_broker.store.meta import Meta
+
+MINE = Meta(1, "cluster-a")
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> LogDirectory:
+    found = LogDirectory(tmp_path / "data" / "logs", OpenFiles())
+    found.open()
+    return found
+
+
+def test_a_directory_is_made_if_it_is_not_there(directory: LogDirectory) -> None:
+    assert directory.path.is_dir()
+    assert (directory.path / ".lock").read_bytes() == b""
+
+
+@pytest.mark.slow
+def test_a_directory_is_held_by_one_process(directory: LogDirectory) -> None:
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from pykafka_broker.store.directories import DirectoryError, LogDirectory\n"
+        "from pykafka_broker.store.files import OpenFiles\n"
+        "try: LogDirectory(Path(sys.argv[1]), OpenFiles()).open()\n"
+        "except DirectoryError as error: sys.exit(str(error))\n"
+    )
+    other = [sys.executable, "-c", program, str(directory.path)]
+    refused = subprocess.run(other, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "Failed to acquire lock on file .lock" in refused.stderr
+    directory.close()
+    assert subprocess.run(other, capture_output=True, text=True, check=False).returncode == 0
+
+
+def test_a_fresh_directory_becomes_the_brokers_own(directory: LogDirectory) -> None:
+    assert directory.meta() is None
+    directory.claim(MINE, 0)
+    assert directory.meta() == MINE
+    directory.claim(MINE, 0)
+
+
+def test_a_directory_of_another_cluster_is_refused(directory: LogDirectory) -> None:
+    directory.claim(MINE, 0)
+    with pytest.raises(DirectoryError, match="The Cluster ID cluster-b doesn't match stored clusterId Some"):
+        directory.claim(Meta(1, "cluster-b"), 0)
+
+
+def test_a_directory_of_another_broker_is_refused(directory: LogDirectory) -> None:
+    directory.claim(MINE, 0)
+    with pytest.raises(DirectoryError, match=r"Configured broker\.id 2 doesn't match stored broker\.id Some\(1\)"):
+        directory.claim(Meta(2, "cluster-a"), 0)
+
+
+def test_a_directory_that_has_no_broker_yet_gets_one(directory: LogDirectory) -> None:
+    (directory.path / "meta.properties").write_text("version=0\ncluster.id=cluster-a\n")
+    directory.claim(MINE, 0)
+    assert directory.meta() == MINE
+
+
+def test_the_mark_of_a_clean_shutdown_is_taken_once(directory: LogDirectory) -> None:
+    assert not directory.take_clean_mark()
+    directory.leave_clean_mark(7)
+    assert (directory.path / ".kafka_cleanshutdown").read_text() == '{"version":0,"brokerEpoch":7}'
+    assert directory.take_clean_mark()
+    assert not directory.take_clean_mark()
+
+
+def test_partitions_and_leftovers_are_told_apart(directory: LogDirectory) -> None:
+    hexes = "0123456789abcdef" * 2
+    for name in ("orders-0", "a-b-12", f"old-1.{hexes}-delete", f"x-0.{hexes}-stray", "remote-log-index-cache"):
+        (directory.path / name).mkdir()
+    (directory.path / "a file").touch()
+    found = directory.find()
+    assert set(found.partitions) == {TopicPartition("orders", 0), TopicPartition("a-b", 12)}
+    assert [path.name for path in found.deleted] == [f"old-1.{hexes}-delete"]
+
+
+@pytest.mark.parametrize("name", ["lost+found", "orders", "orders-x", ".snapshot", "or ders-0"])
+def test_any_other_directory_is_refused_by_name(directory: LogDirectory, name: str) -> None:
+    (directory.path / name).mkdir()
+    with pytest.raises(DirectoryError, match="Kafka's log directories") as refused:
+        directory.find()
+    assert f"'{name}' is not in the form of topic-partition" in str(refused.value)
+
+
+def test_a_deleted_partitions_name_stays_within_what_a_file_system_takes() -> None:
+    name = deleted_name(TopicPartition("t" * 249, 100_000))
+    assert len(name) == 255
+    assert name.endswith("-delete")
+
+
+def test_a_partition_is_moved_away_and_removed_later(directory: LogDirectory) -> None:
+    place = TopicPartition("orders", 0)
+    disk = directory.make(place)
+    disk.append("x", b"data")
+    doomed = directory.doom(disk, place)
+    assert not disk.path.exists()
+    assert directory.find().deleted == (doomed,)
+    directory.remove(doomed)
+    assert directory.find().deleted == ()
+
+
+def test_checkpoints_are_kept_and_garbage_is_fatal(directory: LogDirectory) -> None:
+    assert directory.read_checkpoint(HIGH_WATERMARKS) == {}
+    directory.make_checkpoints()
+    assert directory.read_checkpoint(HIGH_WATERMARKS) == {}
+    directory.write_checkpoint(HIGH_WATERMARKS, {TopicPartition("orders", 0): 5})
+    assert directory.read_checkpoint(HIGH_WATERMARKS) == {TopicPartition("orders", 0): 5}
+    (directory.path / HIGH_WATERMARKS).write_text("nonsense")
+    with pytest.raises(DirectoryError, match=HIGH_WATERMARKS):
+        directory.read_checkpoint(HIGH_WATERMARKS)
+
+
+def test_the_volume_tells_its_size(directory: LogDirectory) -> None:
+    total, usable = directory.space()
+    assert 0 < usable <= total
