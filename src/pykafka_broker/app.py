@@ -349,7 +349,7 @@ class _Broker:
                     self.topics, self.metadata, self.control_loop, self.configs.shown, settings.delete_topic_enable
                 ),
                 LogDirApi(self.keeper),
-                ConfigApi(self.configs, self.topics, self.me),
+                ConfigApi(self.configs, self.metadata, self.me),
                 CoordinatorApi(
                     self.metadata,
                     self.topics,

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import trio
 
@@ -27,7 +28,7 @@ from pykafka_broker.api.fetch_sessions import FetchPlan, FetchSessions, Key, Wan
 from pykafka_broker.api.routes import Route
 from pykafka_broker.log.partition import Isolation, PartitionLog
 from pykafka_broker.model.errors import ErrorCode, KafkaError
-from pykafka_broker.model.names import NO_TOPIC_ID, LeaderEpoch, Offset, TopicId, TopicPartition
+from pykafka_broker.model.names import NO_OFFSET, NO_TOPIC_ID, LeaderEpoch, Offset, ProducerId, TopicId, TopicPartition
 from pykafka_broker.runtime.changes import Changes
 from pykafka_broker.runtime.clock import Clock
 from pykafka_broker.runtime.leaderships import Leaderships
@@ -96,7 +97,7 @@ class FetchApi:
         found = _Found([], [])
         for key, wanted in plan.partitions.items():
             entry = messages.FetchResponse.PartitionData(
-                partition_index=wanted.partition, high_watermark=-1, aborted_transactions=None, records=b""
+                partition_index=wanted.partition, high_watermark=NO_OFFSET, aborted_transactions=None, records=b""
             )
             found.entries.append((key, entry))
             try:
@@ -142,12 +143,14 @@ class FetchApi:
             isolation=isolation,
             must_give_one=must_give_one,
         )
-        entry.high_watermark = given.high_watermark
-        entry.last_stable_offset = given.last_stable_offset
-        entry.log_start_offset = given.log_start_offset
+        entry.high_watermark = Offset(given.high_watermark)
+        entry.last_stable_offset = Offset(given.last_stable_offset)
+        entry.log_start_offset = Offset(given.log_start_offset)
         if given.aborted is not None:
             entry.aborted_transactions = [
-                messages.FetchResponse.AbortedTransaction(producer_id=producer_id, first_offset=first_offset)
+                messages.FetchResponse.AbortedTransaction(
+                    producer_id=ProducerId(producer_id), first_offset=Offset(first_offset)
+                )
                 for producer_id, first_offset in given.aborted
             ]
         if not given.size_bytes:
@@ -179,7 +182,7 @@ class FetchApi:
             if topic is None:
                 topic = topics[name] = messages.FetchResponse.FetchableTopicResponse(
                     topic="" if plan.uses_ids else str(name),
-                    topic_id=name if plan.uses_ids else NO_TOPIC_ID,
+                    topic_id=TopicId(name) if isinstance(name, UUID) else NO_TOPIC_ID,
                 )
                 response.responses.append(topic)
             topic.partitions.append(entry)
@@ -200,7 +203,7 @@ class FetchApi:
                         messages.FetchResponse.PartitionData(
                             partition_index=asked.partition,
                             error_code=code,
-                            high_watermark=-1,
+                            high_watermark=NO_OFFSET,
                             aborted_transactions=None,
                             records=b"",
                         )

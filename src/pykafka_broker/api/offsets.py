@@ -22,7 +22,7 @@ import trio
 from pykafka_broker.api.routes import Route
 from pykafka_broker.log.partition import Isolation
 from pykafka_broker.model.errors import ErrorCode, KafkaError
-from pykafka_broker.model.names import INTERNAL_TOPICS, LeaderEpoch, Offset, TopicPartition
+from pykafka_broker.model.names import INTERNAL_TOPICS, NO_OFFSET, LeaderEpoch, Offset, TopicPartition
 from pykafka_broker.runtime.changes import Changes
 from pykafka_broker.runtime.clock import Clock
 from pykafka_broker.runtime.leaderships import Leadership, Leaderships
@@ -86,7 +86,8 @@ class OffsetApi:
                 raise KafkaError(ErrorCode.UNSUPPORTED_VERSION)
             isolation = Isolation.READ_COMMITTED if call.body.isolation_level == 1 else Isolation.READ_UNCOMMITTED
             found = leadership.log.offset_for_time(asked.timestamp, isolation)
-            answer.offset, answer.timestamp, answer.leader_epoch = found
+            answer.offset, answer.timestamp = Offset(found.offset), found.timestamp
+            answer.leader_epoch = LeaderEpoch(found.leader_epoch)
         except KafkaError as error:
             answer.error_code = error.code
         return answer
@@ -110,7 +111,8 @@ class OffsetApi:
         try:
             epoch = LeaderEpoch(asked.current_leader_epoch)
             leadership = self.leaderships.leader(TopicPartition(topic, asked.partition), epoch)
-            answer.leader_epoch, answer.end_offset = leadership.end_of_epoch(LeaderEpoch(asked.leader_epoch))
+            found = leadership.end_of_epoch(LeaderEpoch(asked.leader_epoch))
+            answer.leader_epoch, answer.end_offset = LeaderEpoch(found.epoch), Offset(found.end_offset)
         except KafkaError as error:
             answer.error_code = error.code
         return answer
@@ -123,7 +125,7 @@ class OffsetApi:
             answers = []
             for asked in topic.partitions:
                 answer = messages.DeleteRecordsResponse.PartitionResult(
-                    partition_index=asked.partition_index, low_watermark=-1
+                    partition_index=asked.partition_index, low_watermark=NO_OFFSET
                 )
                 answers.append(answer)
                 try:
@@ -144,7 +146,7 @@ class OffsetApi:
         for answer, leadership, wanted in waiting:
             answer.low_watermark = leadership.low_watermark
             if answer.low_watermark < wanted:
-                answer.error_code, answer.low_watermark = ErrorCode.REQUEST_TIMED_OUT, -1
+                answer.error_code, answer.low_watermark = ErrorCode.REQUEST_TIMED_OUT, NO_OFFSET
         return response
 
     @staticmethod
@@ -188,7 +190,7 @@ class OffsetApi:
                     name=topic.name,
                     partitions=[
                         response.PartitionResult(
-                            partition_index=asked.partition_index, low_watermark=-1, error_code=code
+                            partition_index=asked.partition_index, low_watermark=NO_OFFSET, error_code=code
                         )
                         for asked in topic.partitions
                     ],

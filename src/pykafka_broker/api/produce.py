@@ -20,7 +20,7 @@ import trio
 from pykafka_broker.api.routes import Route
 from pykafka_broker.log.partition import Origin
 from pykafka_broker.model.errors import ErrorCode, KafkaError, WireError
-from pykafka_broker.model.names import INTERNAL_TOPICS, Offset, TopicPartition
+from pykafka_broker.model.names import INTERNAL_TOPICS, NO_OFFSET, Offset, TopicPartition
 from pykafka_broker.runtime.changes import Changes
 from pykafka_broker.runtime.clock import Clock
 from pykafka_broker.runtime.leaderships import Leadership, Leaderships
@@ -77,7 +77,7 @@ class ProduceApi:
         data: messages.ProduceRequest.PartitionProduceData,
         waiting: list[_Waiting],
     ) -> messages.ProduceResponse.PartitionProduceResponse:
-        answer = messages.ProduceResponse.PartitionProduceResponse(index=data.index, base_offset=-1)
+        answer = messages.ProduceResponse.PartitionProduceResponse(index=data.index, base_offset=NO_OFFSET)
         try:
             if topic in INTERNAL_TOPICS and call.client_id != ADMIN_CLIENT_ID:
                 raise KafkaError(ErrorCode.INVALID_TOPIC_EXCEPTION)
@@ -99,11 +99,11 @@ class ProduceApi:
                     for index, message in record_errors
                 ]
             return answer
-        answer.base_offset = appended.base_offset
+        answer.base_offset = Offset(appended.base_offset)
         answer.log_append_time_ms = appended.log_append_time_ms
-        answer.log_start_offset = appended.log_start_offset
+        answer.log_start_offset = Offset(appended.log_start_offset)
         if call.body.acks == -1 and leadership.log.high_watermark <= appended.last_offset:
-            waiting.append(_Waiting(answer, leadership, appended.last_offset))
+            waiting.append(_Waiting(answer, leadership, Offset(appended.last_offset)))
         return answer
 
     async def _replicated(self, waiting: list[_Waiting], timeout_ms: int) -> None:
@@ -114,7 +114,7 @@ class ProduceApi:
                 await self.changes.wait(one.leadership.partition for one in left)
         for one in left:
             one.answer.error_code = ErrorCode.REQUEST_TIMED_OUT
-            one.answer.base_offset = -1
+            one.answer.base_offset = NO_OFFSET
 
     @staticmethod
     def _is_done(one: _Waiting) -> bool:
@@ -125,7 +125,7 @@ class ProduceApi:
             one.leadership.require_enough_replicas(after_append=True)
         except KafkaError as error:
             one.answer.error_code = error.code
-            one.answer.base_offset = -1
+            one.answer.base_offset = NO_OFFSET
         return True
 
     @staticmethod
@@ -134,7 +134,7 @@ class ProduceApi:
         for topic in response.responses:
             for answer in topic.partition_responses:
                 if answer.error_code:
-                    code = ErrorCode(answer.error_code).name
+                    code = ErrorCode.of(answer.error_code).name
                     raise WireError(f"produce without acks failed: {topic.name}-{answer.index} {code}")
 
     @staticmethod
@@ -145,7 +145,7 @@ class ProduceApi:
                 response.TopicProduceResponse(
                     name=topic.name,
                     partition_responses=[
-                        response.PartitionProduceResponse(index=data.index, error_code=code, base_offset=-1)
+                        response.PartitionProduceResponse(index=data.index, error_code=code, base_offset=NO_OFFSET)
                         for data in topic.partition_data
                     ],
                 )

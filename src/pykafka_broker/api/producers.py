@@ -12,7 +12,7 @@ from typing import Any
 
 from pykafka_broker.api.routes import Route
 from pykafka_broker.model.errors import ErrorCode, KafkaError
-from pykafka_broker.model.names import TopicPartition
+from pykafka_broker.model.names import Offset, ProducerId, TopicPartition
 from pykafka_broker.runtime.leaderships import Leaderships
 from pykafka_broker.runtime.producer_ids import ProducerIds
 from pykafka_broker.wire import messages
@@ -64,12 +64,12 @@ class ProducerApi:
             return answer
         answer.active_producers = [
             messages.DescribeProducersResponse.ProducerState(
-                producer_id=state.producer_id,
+                producer_id=ProducerId(state.producer_id),
                 producer_epoch=state.producer_epoch,
                 last_sequence=state.last_sequence,
                 last_timestamp=state.last_timestamp,
                 coordinator_epoch=state.coordinator_epoch,
-                current_txn_start_offset=state.current_txn_start_offset,
+                current_txn_start_offset=Offset(state.current_txn_start_offset),
             )
             for state in log.producers_state()
         ]
@@ -77,7 +77,7 @@ class ProducerApi:
 
     @staticmethod
     def _refuse_init(call: Call[Any], code: ErrorCode, detail: str | None) -> messages.InitProducerIdResponse:
-        return messages.InitProducerIdResponse(error_code=code, producer_id=-1, producer_epoch=-1)
+        return messages.InitProducerIdResponse(error_code=code, producer_id=ProducerId(-1), producer_epoch=-1)
 
     @staticmethod
     def _refuse_describe(call: Call[Any], code: ErrorCode, detail: str | None) -> messages.DescribeProducersResponse:

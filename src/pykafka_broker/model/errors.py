@@ -21,6 +21,11 @@ class ErrorCode(enum.IntEnum):
         member.sentence = sentence
         return member
 
+    @classmethod
+    def of(cls, code: int) -> ErrorCode:
+        """The member for a number on the wire; ``ValueError`` if there is none."""
+        return cls(code)  # type: ignore[call-arg]
+
     UNKNOWN_SERVER_ERROR = (-1, False, "The server experienced an unexpected error when processing the request.")
     NONE = (0, False, "")
     OFFSET_OUT_OF_RANGE = (
