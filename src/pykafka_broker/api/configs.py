@@ -3,7 +3,8 @@
 Every resource of a request is answered for itself. Topics and the settings of all brokers are anybody's business; what
 is set for one broker, and its loggers, only that broker knows.
 
-DescribeConfigs   1  synonyms, and a source in place of the "is default" flag
+DescribeConfigs   0  the "is default" flag is never set, as in Kafka since it knows sources
+                  1  synonyms and sources
                   3  type and documentation
 """
 
@@ -320,7 +321,6 @@ def _told(config: ShownConfig, call: Call[Any]) -> messages.DescribeConfigsRespo
         name=config.name,
         value=config.value,
         read_only=config.is_read_only,
-        is_default=call.version == 0 and config.source == Source.DEFAULT,
         config_source=config.source,
         is_sensitive=config.is_sensitive,
         synonyms=[

@@ -62,9 +62,9 @@ def altered(
             before = changed.get(key)
             if before is None:
                 before = definition.show(definition.default) or ""
-            members, named = _members(before), _members(value or "")
+            members, named = [member for member in _split(before) if member], _split(value or "")
             if operation == Operation.APPEND:
-                members += [member for member in dict.fromkeys(named) if member not in members]
+                members += [member for member in named if member not in members]
             else:
                 for member in named:
                     if member in members:
@@ -75,5 +75,9 @@ def altered(
     return changed
 
 
-def _members(text: str) -> list[str]:
-    return text.split(",") if text else []
+def _split(text: str) -> list[str]:
+    """Java's ``split(",")``: empty members at the end are dropped, but an empty text is one empty member."""
+    parts = text.split(",")
+    while len(parts) > 1 and not parts[-1]:
+        parts.pop()
+    return parts if text.strip(",") or not text else []

@@ -65,7 +65,7 @@ def read_value(key: str, kind: Kind, text: str) -> Value:
     if kind in _BITS:
         bound = 1 << _BITS[kind]
         digits = trimmed[1:] if trimmed[:1] in ("+", "-") else trimmed
-        if not (digits.isascii() and digits.isdigit() and -bound <= int(trimmed) < bound):
+        if not (digits.isdecimal() and -bound <= int(trimmed) < bound):
             raise InvalidValue(key, text, f"Not a number of type {kind.name}")
         return int(trimmed)
     if kind is Kind.DOUBLE:
@@ -116,15 +116,10 @@ def java_double(value: float) -> str:
     if value == 0:
         return "-0.0" if math.copysign(1, value) < 0 else "0.0"
     if 1e-3 <= abs(value) < 1e7:
-        text = repr(value)
-        return text if "e" not in text else f"{value:.17f}".rstrip("0")
-    digits, _, exponent = f"{value!r}".partition("e")
-    if exponent:
-        power = int(exponent)
-    else:
-        sign = "-" if value < 0 else ""
-        whole, _, fraction = digits.lstrip("-").partition(".")
-        significant = (whole + fraction).strip("0")
-        power = len(whole) - 1
-        digits = f"{sign}{significant[0]}.{significant[1:] or '0'}"
-    return f"{digits if '.' in digits else digits + '.0'}E{power}"
+        return repr(value)
+    sign = "-" if value < 0 else ""
+    mantissa, _, exponent = repr(abs(value)).partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    digits = (whole + fraction).lstrip("0")
+    power = int(exponent or 0) + len(whole) - 1 - (len(whole + fraction) - len(digits))
+    return f"{sign}{digits[0]}.{digits[1:].rstrip('0') or '0'}E{power}"

@@ -156,7 +156,7 @@ class Overrides:
                 f"conflict topic config setting min.compaction.lag.ms ({topic.min_compaction_lag_ms}) > "
                 f"max.compaction.lag.ms ({topic.max_compaction_lag_ms})",
             )
-        if "remote.log.copy.disable" in entries or "remote.log.delete.on.disable" in entries:
+        if topic.remote_log_copy_disable or topic.remote_log_delete_on_disable:
             raise KafkaError(
                 ErrorCode.INVALID_CONFIG,
                 "It is invalid to set `remote.log.delete.on.disable` or `remote.log.copy.disable` under Zookeeper's "
