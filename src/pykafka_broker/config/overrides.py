@@ -14,7 +14,7 @@ from pykafka_broker.config.broker import BrokerSettings
 from pykafka_broker.config.kinds import LONG_MAX, InvalidValue
 from pykafka_broker.config.layers import Layer, ShownConfig, Source, Synonym, found_in
 from pykafka_broker.config.setting import Mode, Setting
-from pykafka_broker.config.synonyms import broker_synonyms, topic_synonyms
+from pykafka_broker.config.synonyms import broker_synonyms, overridden, topic_synonyms
 from pykafka_broker.config.topic import TopicSettings
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 
@@ -114,12 +114,19 @@ class Overrides:
         self._effective.clear()
 
     def _broker_with(self, broker: Mapping[str, str], default: Mapping[str, str]) -> BrokerSettings:
+        if not broker and not default:
+            return self._static
+        texts = self._texts_with(broker, default)
         changes = {}
-        for key, text in {**default, **broker}.items():
+        for key in texts.keys() | self._static_texts.keys():
             definition = BrokerSettings.SETTINGS.get(key)
             if definition is not None:
-                changes[definition.name] = definition.read(text)
-        return self._static.replacing(**changes) if changes else self._static
+                text = texts.get(key)
+                changes[definition.name] = definition.default if text is None else definition.read(text)
+        return self._static.replacing(**changes)
+
+    def _texts_with(self, broker: Mapping[str, str], default: Mapping[str, str]) -> dict[str, str]:
+        return overridden(overridden(self._static_texts, default), broker)
 
     # What may be set
 
@@ -211,7 +218,7 @@ class Overrides:
         """Every setting of this broker, with those that somebody has set and nobody knows."""
         from pykafka_broker.config.catalogue import ALL
 
-        given = {**self._static_texts, **self._default_texts, **self._broker_texts}
+        given = self._texts_with(self._broker_texts, self._default_texts)
         listed = [key for key, definition in ALL.items() if not definition.internal]
         layers = self._layers()
         return [self._shown_of_broker(key, given, layers) for key in dict.fromkeys((*listed, *given))]

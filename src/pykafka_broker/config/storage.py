@@ -455,8 +455,15 @@ class StorageSettings(Section):
         given = self.log_flush_interval_ms
         return given if given is not None else self.log_flush_scheduler_interval_ms
 
+    def _bound_ms(self, given: int) -> int:
+        """A bound of timestamps: the old key for both holds where a bound is not set itself (KIP-937)."""
+        return self.log_message_timestamp_difference_max_ms if given == LONG_MAX else given
+
     def topic_defaults(self) -> TopicSettings:
-        """What a topic gets that says nothing for itself (``KafkaConfig.extractLogConfigMap``)."""
+        """What a topic gets that says nothing for itself (``KafkaConfig.extractLogConfigMap``).
+
+        The message format is not inherited: Kafka ignores the broker's since 3.0.
+        """
         return TopicSettings(
             cleanup_policy=self.log_cleanup_policy,
             compression_gzip_level=self.compression_gzip_level,
@@ -473,9 +480,8 @@ class StorageSettings(Section):
             max_compaction_lag_ms=self.log_cleaner_max_compaction_lag_ms,
             max_message_bytes=self.message_max_bytes,
             message_downconversion_enable=self.log_message_downconversion_enable,
-            message_format_version=self.log_message_format_version,
-            message_timestamp_after_max_ms=self.log_message_timestamp_after_max_ms,
-            message_timestamp_before_max_ms=self.log_message_timestamp_before_max_ms,
+            message_timestamp_after_max_ms=self._bound_ms(self.log_message_timestamp_after_max_ms),
+            message_timestamp_before_max_ms=self._bound_ms(self.log_message_timestamp_before_max_ms),
             message_timestamp_difference_max_ms=self.log_message_timestamp_difference_max_ms,
             message_timestamp_type=self.log_message_timestamp_type,
             min_cleanable_dirty_ratio=self.log_cleaner_min_cleanable_ratio,

@@ -5,6 +5,8 @@ Kafka looks through a key's synonyms from left to right, layer by layer (``Dynam
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pykafka_broker.config.setting import Setting
 from pykafka_broker.config.topic import TopicSettings
 
@@ -44,6 +46,16 @@ def broker_synonyms(key: str) -> tuple[str, ...]:
     if base is None:
         return (key,)
     return (key, next((name for name in _OF_A_MECHANISM if base.endswith(name)), base))
+
+
+def overridden(texts: Mapping[str, str], by: Mapping[str, str]) -> dict[str, str]:
+    """A layer put over another: a key also takes away those that stand for the same (``overrideProps``)."""
+    found = dict(texts)
+    for key, text in by.items():
+        for name in _GROUPS.get(key, ()):
+            found.pop(name, None)
+        found[key] = text
+    return found
 
 
 def topic_synonyms(key: str) -> tuple[str, ...]:
