@@ -35,13 +35,10 @@ from pykafka_broker.wire.exchange import Call
 GROUP_OPERATIONS = 0b1_0100_1000
 """READ, DELETE, DESCRIBE: all that can be done with a group."""
 
-LONGEST_GROUP_ID_BYTES = 32_767
-"""What a stored record can hold; a flexible request could say more."""
-
 
 def shard_of(groups: Shards[GroupCoordinator], group_id: str, *, may_be_empty: bool = False) -> Shard[GroupCoordinator]:
     """The shard that answers for the group; INVALID_GROUP_ID or NOT_COORDINATOR (``validateGroupStatus``)."""
-    if (not group_id and not may_be_empty) or len(group_id.encode()) > LONGEST_GROUP_ID_BYTES:
+    if not group_id and not may_be_empty:
         raise KafkaError(ErrorCode.INVALID_GROUP_ID)
     return groups.of(group_id)
 

@@ -26,9 +26,9 @@ GROUP_TYPE = "classic"
 """The only type of group here (KIP-848's are a later coordinator's)."""
 
 _LONGEST_NAME_BYTES = 32_767 - 37
-"""A stored string's limit, less what a member id has besides its client id or instance id."""
-_SHORT_STRING = 1_000
-"""A string of so few characters fits in any case."""
+"""The limit of a string on the wire, less what a member id has besides its client id or instance id."""
+_SHORT_NAME = 1_000
+"""A name of so few characters fits in any case."""
 _LATEST = (1 << 63) - 1
 EXPIRY = "expiry"
 _LOOK_FOR_EXPIRED: DeadlineKey = (EXPIRY, "", "")
@@ -158,7 +158,7 @@ class GroupCoordinator:
         decision = Decision(self.replay)
         timeout = request.session_timeout_ms
         low, high = self._settings.group_min_session_timeout_ms, self._settings.group_max_session_timeout_ms
-        if not _can_be_stored(client.client_id, request.group_instance_id, request.protocol_type, request.protocols):
+        if not _can_be_named(client.client_id if request.group_instance_id is None else request.group_instance_id):
             return _answer(ticket, KafkaError(ErrorCode.INVALID_REQUEST))
         if not low <= timeout <= high:
             return _answer(ticket, _refused_join(ErrorCode.INVALID_SESSION_TIMEOUT, request))
@@ -468,12 +468,9 @@ def _described(
     )
 
 
-def _can_be_stored(
-    client_id: str, instance_id: str | None, protocol_type: str, protocols: Iterable[messages.JoinGroupRequest.Protocol]
-) -> bool:
-    """Whether a member so named fits a stored record, whose strings are shorter than a flexible request's may be."""
-    texts = [client_id, instance_id or "", protocol_type, *(protocol.name for protocol in protocols)]
-    return all(len(text) <= _SHORT_STRING or len(text.encode()) <= _LONGEST_NAME_BYTES for text in texts)
+def _can_be_named(after: str) -> bool:
+    """Whether a member id that begins with this name fits where it is stored and told."""
+    return len(after) <= _SHORT_NAME or len(after.encode()) <= _LONGEST_NAME_BYTES
 
 
 def _distinct(protocols: Iterable[messages.JoinGroupRequest.Protocol]) -> tuple[tuple[str, bytes], ...]:

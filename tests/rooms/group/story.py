@@ -99,6 +99,8 @@ class Story:
         self.facts: list[Fact] = []
         self._tickets = itertools.count(1)
         self._waiting: dict[Ticket, str] = {}
+        self.asked_at: dict[Ticket, Millis] = {}
+        """When those who still wait for an answer asked."""
         self._answered: set[Ticket] = set()
         self.coordinator.loaded(self.now)
 
@@ -324,6 +326,7 @@ class Story:
             self.coordinator.replay(again)
         assert self.coordinator.hard_state() == before
         self._waiting.clear()
+        self.asked_at.clear()
         self._take(self.coordinator.loaded(self.now))
         return self
 
@@ -332,6 +335,7 @@ class Story:
     def _ticket(self, name: str) -> Ticket:
         ticket = Ticket(next(self._tickets))
         self._waiting[ticket] = name
+        self.asked_at[ticket] = self.now
         return ticket
 
     def _take(self, outcome: Outcome[Any, Record]) -> None:
@@ -340,6 +344,7 @@ class Story:
         for ticket, answer in outcome.replies.items():
             assert ticket not in self._answered, "answered twice"
             self._answered.add(ticket)
+            del self.asked_at[ticket]
             person = self.people[self._waiting.pop(ticket)]
             person.heard.append(answer)
             if isinstance(answer, messages.JoinGroupResponse):
