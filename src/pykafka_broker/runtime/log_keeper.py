@@ -363,13 +363,14 @@ class LogKeeper:
     async def run(self) -> None:
         """Flushes, retention, checkpoints and removals, each in its own rhythm, until cancelled."""
         settings = self._settings
+        first_ms = settings.log_initial_task_delay_ms
         rhythm: list[tuple[int, int, Callable[[], Awaitable[None]]]] = [
             (_TIDY_MS, _TIDY_MS, self.tidy),
-            (settings.log_initial_task_delay_ms, settings.log_retention_check_interval_ms, self.expire),
-            (settings.log_initial_task_delay_ms, settings.log_flush_scheduler_interval_ms, self._flush_overdue),
+            (first_ms, settings.log_retention_check_interval_ms, self.expire),
+            (first_ms, settings.log_flush_scheduler_interval_ms, self._flush_overdue),
             (0, settings.replica_high_watermark_checkpoint_interval_ms, self._checkpoint_high_watermarks),
-            (0, settings.log_flush_offset_checkpoint_interval_ms, self._checkpoint_recovery_points),
-            (0, settings.log_flush_start_offset_checkpoint_interval_ms, self._checkpoint_log_starts),
+            (first_ms, settings.log_flush_offset_checkpoint_interval_ms, self._checkpoint_recovery_points),
+            (first_ms, settings.log_flush_start_offset_checkpoint_interval_ms, self._checkpoint_log_starts),
         ]
         async with trio.open_nursery() as nursery:
             for delay_ms, interval_ms, task in rhythm:

@@ -1,0 +1,209 @@
+"""Opening a partition: after a clean shutdown, after a crash, and with leftovers of all kinds."""
+
+from __future__ import annotations
+
+import pytest
+
+from pykafka_broker.log.partition import Isolation
+from pykafka_broker.wire.batch import read_header
+from tests.doubles.memory_disk import MemoryDisk
+from tests.doubles.sample_log import SampleLog, batch
+
+
+@pytest.fixture
+def sample() -> SampleLog:
+    """Ten batches in five segments, closed."""
+    found = SampleLog(segment_bytes=2 * len(batch(b"0")), retention_ms=-1)
+    for index in range(10):
+        found.append(str(index).encode(), producer_id=7, producer_epoch=0, base_sequence=index, leader_epoch=index // 4)
+    found.log.close()
+    return found
+
+
+def disk_of(sample: SampleLog) -> MemoryDisk:
+    assert isinstance(sample.disk, MemoryDisk)
+    return sample.disk
+
+
+def log_file(base: int, suffix: str = ".log") -> str:
+    return f"{base:020d}{suffix}"
+
+
+ALL = [(index, str(index).encode()) for index in range(10)]
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_everything_is_there_again(sample: SampleLog, clean: bool) -> None:
+    log = sample.opened(clean=clean, high_watermark=9, log_start_offset=3)
+    assert (log.log_start_offset, log.high_watermark, log.log_end_offset) == (3, 9, 10)
+    assert sample.values() == ALL[3:]
+    assert log.latest_epoch == 2
+    assert [one.last_sequence for one in log.producers_state()] == [9]
+    assert log.segments.bases == [0, 2, 4, 6, 8]
+    assert bool(sample.said("SegmentRecovered")) != clean
+
+
+def test_a_clean_start_reads_little(sample: SampleLog) -> None:
+    reads: list[str] = []
+    disk = disk_of(sample)
+    read = disk.read
+
+    def counting(name: str, start: int, size: int) -> bytes:
+        reads.append(name)
+        return read(name, start, size)
+
+    disk.read = counting  # type: ignore[method-assign]
+    sample.opened()
+    assert [name for name in reads if name.endswith(".log")] == [log_file(8)] * len(
+        [name for name in reads if name.endswith(".log")]
+    )
+    assert len(reads) <= 5
+
+
+def test_the_high_watermark_lies_within_the_log(sample: SampleLog) -> None:
+    assert sample.opened(high_watermark=99).high_watermark == 10
+    assert sample.opened(high_watermark=0, log_start_offset=4).high_watermark == 4
+
+
+def test_a_torn_tail_is_cut_after_a_crash(sample: SampleLog) -> None:
+    disk = disk_of(sample)
+    disk.truncate(log_file(8), disk.sizes()[log_file(8)] - 3)
+    log = sample.opened(clean=False, recovery_point=8)
+    assert log.log_end_offset == 9
+    assert sample.values() == ALL[:9]
+    assert [one.last_sequence for one in log.producers_state()] == [8]
+    assert [said["base_offset"] for said in sample.said("SegmentRecovered")] == [8]
+    assert sample.append(b"new", producer_id=7, producer_epoch=0, base_sequence=9, leader_epoch=2).base_offset == 9
+
+
+def test_damage_in_the_middle_ends_the_log_there(sample: SampleLog) -> None:
+    disk_of(sample).files[log_file(4)][-1] ^= 1
+    log = sample.opened(clean=False)
+    assert log.log_end_offset == 5
+    assert log.segments.bases == [0, 2, 4]
+    assert log_file(6) not in sample.disk.sizes()
+    assert len(sample.said("SegmentLost")) == 2
+    assert sample.values() == ALL[:5]
+    assert log.latest_epoch == 1
+
+
+def test_damage_below_the_recovery_point_is_not_looked_for(sample: SampleLog) -> None:
+    disk_of(sample).files[log_file(4)][-1] ^= 1
+    log = sample.opened(clean=False, recovery_point=8)
+    assert log.log_end_offset == 10
+
+
+def test_a_mark_that_lies_is_found_out_at_the_last_segment(sample: SampleLog) -> None:
+    disk = disk_of(sample)
+    disk.truncate(log_file(8), disk.sizes()[log_file(8)] - 3)
+    assert sample.opened(clean=True).log_end_offset == 9
+
+
+@pytest.mark.parametrize("base", [0, 4, 8])
+def test_a_missing_index_is_made_again_even_after_a_clean_shutdown(sample: SampleLog, base: int) -> None:
+    disk = disk_of(sample)
+    before = {name: disk.read(name, 0, 999) for name in disk.sizes() if name[20:] in (".index", ".timeindex")}
+    disk.remove(log_file(base, ".index"))
+    disk.remove(log_file(base, ".timeindex"))
+    log = sample.opened(clean=True)
+    assert log.log_end_offset == 10
+    assert sample.values() == ALL
+    assert {name: disk.read(name, 0, 999) for name in before} == before
+    sample.facts.clear()
+    sample.opened(clean=True)
+    assert sample.said("SegmentRecovered") == []
+
+
+def test_a_preallocated_index_full_of_zeros_is_made_again_after_a_crash(sample: SampleLog) -> None:
+    disk_of(sample).append(log_file(8, ".index"), bytes(1_000))
+    disk_of(sample).append(log_file(8, ".timeindex"), bytes(1_200))
+    log = sample.opened(clean=False, recovery_point=8)
+    assert sample.disk.sizes()[log_file(8, ".index")] == 0
+    assert sample.disk.sizes()[log_file(8, ".timeindex")] == 12
+    assert log.log_end_offset == 10
+
+
+def test_an_index_of_aborted_transactions_that_makes_no_sense_is_made_again() -> None:
+    sample = SampleLog()
+    sample.append(b"x", producer_id=1, producer_epoch=0, base_sequence=0, transactional=True)
+    sample.end_transaction(1, committed=False)
+    sample.log.close()
+    disk_of(sample).truncate(log_file(0, ".txnindex"), 20)
+    sample.opened(high_watermark=2)
+    assert sample.log.read(0, 999, isolation=Isolation.READ_COMMITTED).aborted == [(1, 0)]
+
+
+def test_leftovers_are_removed(sample: SampleLog) -> None:
+    disk = disk_of(sample)
+    left = [
+        *(log_file(0, ".log.deleted"), log_file(2, ".log.cleaned"), "leader-epoch-checkpoint.tmp"),
+        *(log_file(55, suffix) for suffix in (".index", ".timeindex", ".txnindex")),
+        log_file(99, ".snapshot"),
+    ]
+    for name in left:
+        disk.append(name, b"")
+    sample.opened()
+    assert set(left).isdisjoint(disk.sizes())
+    assert sample.values() == ALL
+
+
+def test_a_finished_compaction_takes_the_place_of_what_it_covers(sample: SampleLog) -> None:
+    disk = disk_of(sample)
+    merged = b"".join(disk.read(log_file(base), 0, 9_999) for base in (2, 4))
+    for suffix, data in ((".log", merged), (".index", b""), (".timeindex", b"")):
+        disk.append(log_file(2, suffix) + ".swap", data)
+    log = sample.opened()
+    assert log.segments.bases == [0, 2, 6, 8]
+    assert sample.values() == ALL
+
+
+def test_an_unfinished_compaction_is_thrown_away(sample: SampleLog) -> None:
+    disk = disk_of(sample)
+    disk.append(log_file(2, ".log.swap"), disk.read(log_file(2), 0, 9_999))
+    disk.append(log_file(0, ".log.cleaned"), b"")
+    assert sample.opened().segments.bases == [0, 2, 4, 6, 8]
+    assert sample.values() == ALL
+    assert not any(name.endswith((".swap", ".cleaned")) for name in disk.sizes())
+
+
+@pytest.mark.parametrize("text", [None, b"", b"garbage"])
+def test_epochs_are_told_by_the_batches_where_their_file_is_lost(sample: SampleLog, text: bytes | None) -> None:
+    disk = disk_of(sample)
+    disk.remove("leader-epoch-checkpoint")
+    if text is not None:
+        disk.append("leader-epoch-checkpoint", text)
+    sample.opened()
+    assert disk.read("leader-epoch-checkpoint", 0, 99) == b"0\n3\n0 0\n1 4\n2 8\n"
+
+
+def test_producers_are_told_by_the_batches_where_no_snapshot_is_left(sample: SampleLog) -> None:
+    disk = disk_of(sample)
+    for name in list(disk.sizes()):
+        if name.endswith(".snapshot"):
+            disk.remove(name)
+    assert [one.last_sequence for one in sample.opened().producers_state()] == [9]
+
+
+def test_a_log_that_lost_more_than_was_deleted_begins_at_its_start(sample: SampleLog) -> None:
+    disk = disk_of(sample)
+    for base in (4, 6, 8):
+        disk.remove(log_file(base))
+    log = sample.opened(clean=False, log_start_offset=7)
+    assert (log.log_start_offset, log.log_end_offset) == (7, 7)
+    assert sample.append(b"new").base_offset == 7
+    assert read_header(disk.read(log_file(7), 0, 61)).base_offset == 7
+
+
+def test_an_empty_directory_becomes_an_empty_log() -> None:
+    sample = SampleLog(clean=False)
+    assert (sample.log.log_start_offset, sample.log.log_end_offset) == (0, 0)
+    assert sorted(sample.disk.sizes()) == sorted(
+        [log_file(0), log_file(0, ".index"), log_file(0, ".timeindex"), "leader-epoch-checkpoint"]
+    )
+
+
+def test_what_was_recovered_still_has_to_be_synced(sample: SampleLog) -> None:
+    log = sample.opened(clean=False, recovery_point=4)
+    assert log.recovery_point == 4
+    assert {log_file(4), log_file(6), log_file(8)} <= set(log.unsynced().names)
+    assert log_file(2) not in log.unsynced().names

@@ -1,0 +1,336 @@
+"""The keeper of all logs, on real files and virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import trio
+import trio.testing
+
+from pykafka_broker.config.broker import BrokerSettings
+from pykafka_broker.config.topic import TopicSettings
+from pykafka_broker.model.errors import ErrorCode, KafkaError
+from pykafka_broker.model.names import TopicId, TopicPartition
+from pykafka_broker.model.outcome import Fact
+from pykafka_broker.model.time import Millis
+from pykafka_broker.runtime.changes import Changes
+from pykafka_broker.runtime.clock import trio_clock
+from pykafka_broker.runtime.log_keeper import LogKeeper, kept_logs
+from pykafka_broker.store.directories import DirectoryError, LogDirectory
+from pykafka_broker.store.files import OpenFiles
+from pykafka_broker.store.meta import Meta
+from tests.doubles.inline_worker import InlineWorker
+from tests.doubles.sample_log import batch, read_back
+
+MINE = Meta(1, "cluster-a")
+TOPIC = TopicId(UUID("cec8a6c2-7c17-4248-9a18-d25c1b56ee50"))
+ORDERS, CLICKS = TopicPartition("orders", 0), TopicPartition("clicks", 1)
+
+
+class Broker:
+    """Log directories that outlive their keepers, with settings a test may change."""
+
+    def __init__(self, root: Path, count: int = 1) -> None:
+        self.paths = [root / f"disk{index}" for index in range(count)]
+        self.facts: list[Fact] = []
+        self.changes = Changes()
+        self.settings: dict[str, Any] = {}
+        self.topic = TopicSettings()
+        self.clock: Callable[[], Millis] = lambda: Millis(1_000_000)
+
+    def keeper(self) -> LogKeeper:
+        return LogKeeper(
+            self.paths,
+            self.clock,
+            BrokerSettings(**self.settings),
+            lambda _: self.topic,
+            self.changes,
+            self.facts.append,
+            worker=InlineWorker(),
+        )
+
+    @asynccontextmanager
+    async def started(self) -> AsyncIterator[LogKeeper]:
+        self.facts.clear()
+        async with kept_logs(self.keeper(), MINE) as keeper:
+            yield keeper
+
+    async def killed(self) -> LogKeeper:
+        """A keeper whose process is killed without warning: only its locks go."""
+        keeper = self.keeper()
+        await keeper.open(MINE)
+        return keeper
+
+    def said(self, name: str) -> list[Fact]:
+        return [fact for fact in self.facts if fact.name == name]
+
+
+def kill(keeper: LogKeeper) -> None:
+    for directory in keeper._directories:
+        directory.close()
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Broker:
+    return Broker(tmp_path)
+
+
+def fill(keeper: LogKeeper, partition: TopicPartition = ORDERS, count: int = 3) -> None:
+    log = keeper.create(partition, TOPIC, TopicSettings())
+    for _ in range(count):
+        log.append(Millis(1_000_000), batch(b"v", time=1_000_000), leader_epoch=0)
+    log.advance_high_watermark(log.log_end_offset)
+
+
+async def test_a_fresh_directory_looks_like_kafkas(broker: Broker) -> None:
+    async with broker.started() as keeper:
+        fill(keeper)
+        names = {path.name for path in broker.paths[0].iterdir()}
+        assert names == {
+            ".lock",
+            "cleaner-offset-checkpoint",
+            "log-start-offset-checkpoint",
+            "meta.properties",
+            "orders-0",
+            "recovery-point-offset-checkpoint",
+            "replication-offset-checkpoint",
+        }
+        zero = "0" * 20
+        assert {path.name for path in (broker.paths[0] / "orders-0").iterdir()} == {
+            *(f"{zero}{suffix}" for suffix in (".index", ".log", ".timeindex")),
+            "leader-epoch-checkpoint",
+            "partition.metadata",
+        }
+
+
+async def test_after_a_clean_shutdown_nothing_is_recovered(broker: Broker) -> None:
+    async with broker.started() as keeper:
+        keeper.broker_epoch = 25
+        fill(keeper)
+    top = broker.paths[0]
+    assert (top / ".kafka_cleanshutdown").read_text() == '{"version":0,"brokerEpoch":25}'
+    assert (top / "recovery-point-offset-checkpoint").read_text() == "0\n1\norders 0 3\n"
+    assert (top / "replication-offset-checkpoint").read_text() == "0\n1\norders 0 3\n"
+    async with broker.started() as keeper:
+        log = keeper.get(ORDERS)
+        assert log is not None
+        assert (log.log_end_offset, log.high_watermark, log.topic_id) == (3, 3, TOPIC)
+        assert broker.facts == []
+        assert not (top / ".kafka_cleanshutdown").exists()
+    assert (top / ".kafka_cleanshutdown").exists()
+
+
+async def test_after_a_kill_torn_tails_are_cut(broker: Broker) -> None:
+    keeper = await broker.killed()
+    fill(keeper)
+    kill(keeper)
+    torn = broker.paths[0] / "orders-0" / ("0" * 20 + ".log")
+    torn.write_bytes(torn.read_bytes()[:-5])
+    async with broker.started() as keeper:
+        log = keeper.get(ORDERS)
+        assert log is not None
+        assert log.log_end_offset == 2
+        assert [fact.fields["cut_bytes"] for fact in broker.said("SegmentRecovered")] != [0]
+        assert dict(broker.said("PartitionRecovered")[0].fields) == {"partition": "orders-0", "done": 1, "of": 1}
+
+
+async def test_a_keeper_that_never_opened_leaves_everything_as_it_was(broker: Broker) -> None:
+    async with broker.started() as keeper:
+        fill(keeper)
+    (broker.paths[0] / "lost+found").mkdir()
+    before = {path: path.read_bytes() for path in broker.paths[0].rglob("*") if path.is_file()}
+    keeper = broker.keeper()
+    with pytest.raises(DirectoryError, match=r"lost\+found"):
+        await keeper.open(MINE)
+    await keeper.close()
+    assert {path: path.read_bytes() for path in broker.paths[0].rglob("*") if path.is_file()} == before
+
+
+async def test_whose_directory_it_is_is_known_before_it_is_opened(broker: Broker) -> None:
+    keeper = broker.keeper()
+    assert keeper.stored_meta() is None
+    await keeper.close()
+    async with broker.started():
+        pass
+    keeper = broker.keeper()
+    assert keeper.stored_meta() == MINE
+    await keeper.close()
+
+
+async def test_new_logs_go_where_there_are_fewest(tmp_path: Path) -> None:
+    broker = Broker(tmp_path, count=2)
+    async with broker.started() as keeper:
+        for index in range(5):
+            keeper.create(TopicPartition("t", index), TOPIC, TopicSettings())
+        assert sorted(len(usage.partitions) for usage in keeper.usage()) == [2, 3]
+    async with broker.started() as keeper:
+        assert len(keeper.logs) == 5
+
+
+async def test_one_partition_in_two_directories_is_refused(tmp_path: Path) -> None:
+    broker = Broker(tmp_path, count=2)
+    for path in broker.paths:
+        (path / "orders-0").mkdir(parents=True)
+    keeper = broker.keeper()
+    with pytest.raises(DirectoryError, match="Duplicate log directories for orders-0"):
+        await keeper.open(MINE)
+    await keeper.close()
+
+
+async def test_making_a_log_twice_gives_the_same_but_only_to_the_same_topic(broker: Broker) -> None:
+    async with broker.started() as keeper:
+        log = keeper.create(ORDERS, TOPIC, TopicSettings())
+        assert keeper.create(ORDERS, TOPIC, TopicSettings()) is log
+        with pytest.raises(KafkaError) as error:
+            keeper.create(ORDERS, TopicId(UUID(int=1)), TopicSettings())
+        assert error.value.code is ErrorCode.INCONSISTENT_TOPIC_ID
+        assert keeper.get(CLICKS) is None
+
+
+async def test_a_log_that_cannot_be_made_is_a_storage_error(broker: Broker) -> None:
+    async with broker.started() as keeper:
+        (broker.paths[0] / "orders-0").touch()
+        with pytest.raises(KafkaError) as error:
+            keeper.create(ORDERS, TOPIC, TopicSettings())
+        assert error.value.code is ErrorCode.KAFKA_STORAGE_ERROR
+        (broker.paths[0] / "orders-0").unlink()
+
+
+async def test_a_deleted_log_is_gone_at_once_and_its_files_later(
+    broker: Broker, autojump_clock: trio.testing.MockClock
+) -> None:
+    broker.clock = trio_clock(Millis(1_000_000))
+    async with broker.started() as keeper, trio.open_nursery() as nursery:
+        nursery.start_soon(keeper.run)
+        fill(keeper)
+        log = keeper.logs[ORDERS]
+        region = log.read(0, 1_000).pieces
+        keeper.delete(ORDERS)
+        keeper.delete(ORDERS)
+        assert keeper.get(ORDERS) is None
+        with pytest.raises(KafkaError):
+            log.read(0, 1_000)
+        assert len(read_back(region)) == log.size_bytes
+        leftovers = [path.name for path in broker.paths[0].iterdir() if path.name.endswith("-delete")]
+        assert len(leftovers) == 1
+        fill(keeper, count=1)
+        assert keeper.logs[ORDERS].log_end_offset == 1
+        await trio.sleep(59)
+        assert (broker.paths[0] / leftovers[0]).exists()
+        await trio.sleep(3)
+        assert not (broker.paths[0] / leftovers[0]).exists()
+        nursery.cancel_scope.cancel()
+
+
+async def test_leftovers_of_a_deletion_are_removed_after_a_restart(
+    broker: Broker, autojump_clock: trio.testing.MockClock
+) -> None:
+    keeper = await broker.killed()
+    fill(keeper)
+    keeper.delete(ORDERS)
+    kill(keeper)
+    async with broker.started() as keeper:
+        assert keeper.get(ORDERS) is None
+        await keeper.tidy()
+        assert not [path for path in broker.paths[0].iterdir() if path.name.endswith("-delete")]
+
+
+async def test_checkpoints_are_written_in_their_rhythm(broker: Broker, autojump_clock: trio.testing.MockClock) -> None:
+    broker.clock = trio_clock(Millis(1_000_000))
+    async with broker.started() as keeper, trio.open_nursery() as nursery:
+        nursery.start_soon(keeper.run)
+        fill(keeper)
+        keeper.logs[ORDERS].delete_records(2)
+        top = broker.paths[0]
+        await trio.sleep(7)
+        assert (top / "replication-offset-checkpoint").read_text() == "0\n1\norders 0 3\n"
+        assert (top / "log-start-offset-checkpoint").read_text() == ""
+        await trio.sleep(60)
+        assert (top / "log-start-offset-checkpoint").read_text() == "0\n1\norders 0 2\n"
+        nursery.cancel_scope.cancel()
+
+
+async def test_rolled_segments_are_synced_soon(broker: Broker, autojump_clock: trio.testing.MockClock) -> None:
+    async with broker.started() as keeper, trio.open_nursery() as nursery:
+        nursery.start_soon(keeper.run)
+        fill(keeper)
+        log = keeper.logs[ORDERS]
+        log.roll(Millis(1_000_000))
+        log.append(Millis(1_000_000), batch(b"v"), leader_epoch=0)
+        await trio.sleep(2)
+        assert log.recovery_point == 3
+        nursery.cancel_scope.cancel()
+
+
+async def test_topics_that_want_it_are_synced_in_time(broker: Broker, autojump_clock: trio.testing.MockClock) -> None:
+    broker.clock = trio_clock(Millis(1_000_000))
+    broker.settings = {"log_flush_scheduler_interval_ms": 1_000, "log_initial_task_delay_ms": 0}
+    async with broker.started() as keeper, trio.open_nursery() as nursery:
+        nursery.start_soon(keeper.run)
+        fill(keeper)
+        keeper.configure("orders", TopicSettings(flush_ms=5_000))
+        await trio.sleep(3)
+        assert keeper.logs[ORDERS].recovery_point == 0
+        await trio.sleep(4)
+        assert keeper.logs[ORDERS].recovery_point == 3
+        nursery.cancel_scope.cancel()
+
+
+async def test_flushing_waits_for_the_device_and_callers_share_it(broker: Broker) -> None:
+    async with broker.started() as keeper:
+        fill(keeper)
+        log = keeper.logs[ORDERS]
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(keeper.flush, ORDERS)
+        assert log.recovery_point == 3
+        await keeper.flush(CLICKS)
+
+
+async def test_retention_wakes_readers_of_what_is_gone(broker: Broker, autojump_clock: trio.testing.MockClock) -> None:
+    broker.clock = trio_clock(Millis(1_000_000))
+    broker.settings = {"log_retention_check_interval_ms": 1_000, "log_initial_task_delay_ms": 0}
+    async with broker.started() as keeper, trio.open_nursery() as nursery:
+        nursery.start_soon(keeper.run)
+        fill(keeper)
+        keeper.configure("orders", TopicSettings(retention_ms=10_000))
+        with trio.fail_after(12):
+            await broker.changes.wait([ORDERS])
+        assert broker.clock() > 1_010_000
+        assert keeper.logs[ORDERS].log_start_offset == 3
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_directory_with_a_failed_partition_gets_no_mark(broker: Broker) -> None:
+    async with broker.started() as keeper:
+        fill(keeper)
+        keeper.logs[ORDERS].fail(OSError(5, "Input/output error"))
+    assert not (broker.paths[0] / ".kafka_cleanshutdown").exists()
+    async with broker.started() as keeper:
+        assert keeper.logs[ORDERS].log_end_offset == 3
+
+
+async def test_usage_tells_sizes(broker: Broker) -> None:
+    async with broker.started() as keeper:
+        fill(keeper)
+        (usage,) = keeper.usage()
+        assert usage.path == str(broker.paths[0])
+        assert usage.partitions == {ORDERS: keeper.logs[ORDERS].size_bytes}
+        assert 0 < usage.usable_bytes <= usage.total_bytes
+        assert not usage.is_offline
+
+
+async def test_a_directory_that_another_process_holds_is_refused(broker: Broker) -> None:
+    class Held(LogDirectory):
+        def open(self) -> None:
+            raise DirectoryError("held")
+
+    keeper = broker.keeper()
+    keeper._directories = [Held(broker.paths[0], OpenFiles())]
+    with pytest.raises(DirectoryError, match="held"):
+        await keeper.open(MINE)
