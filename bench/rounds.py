@@ -11,9 +11,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
 
-from compat.servers import CHECKOUT, QUICK, Server, apache_kafka, our_broker
-
 from bench.processes import cpu_s, memory_mb
+from compat.servers import CHECKOUT, QUICK, Server, apache_kafka, our_broker
 
 OURS: Final = "pykafka-broker"
 THEIRS: Final = "Apache Kafka 3.9.1"

@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from compat.java.artifacts import class_path_text
 
+from compat.java.artifacts import class_path_text
 from pykafka_broker.model.names import BrokerId, LeaderEpoch, TopicId, TopicPartition
 from pykafka_broker.zk import nodes
 from pykafka_broker.zk.nodes import (

@@ -1,4 +1,4 @@
-"""Stands in for the file of this name that kafka-python's source distribution leaves out: a broker that runs already."""
+"""Stands in for the file of this name that kafka-python's distribution leaves out: a broker that runs already."""
 
 
 class ExternalService:
