@@ -103,7 +103,10 @@ def _start(parsed: argparse.Namespace) -> int:
         return CANNOT_START
     log_to_stderr(parsed.log_level)
 
+    status = 0
+
     async def serve() -> None:
+        nonlocal status
         ready, told_to_stop = trio.Event(), trio.Event()
 
         async def heed_signals(*, task_status: trio.TaskStatus[None]) -> None:
@@ -117,21 +120,21 @@ def _start(parsed: argparse.Namespace) -> int:
 
         async with trio.open_nursery() as nursery:
             await nursery.start(heed_signals)
-            async with open_broker(loaded) as broker:
-                ready.set()
-                print(broker.ready_line, flush=True)
-                # What was made while starting lives as long as the process: the collector need not look at it.
-                gc.collect()
-                gc.freeze()
-                await told_to_stop.wait()
+            try:
+                async with open_broker(loaded) as broker:
+                    ready.set()
+                    print(broker.ready_line, flush=True)
+                    # What was made while starting lives as long as the process: the collector need not look at it.
+                    gc.collect()
+                    gc.freeze()
+                    await told_to_stop.wait()
+            except CannotStart as refused:
+                print(f"pykafka-broker: {refused}", file=sys.stderr)
+                status = CANNOT_START
             nursery.cancel_scope.cancel()
 
-    try:
-        trio.run(serve)
-    except CannotStart as refused:
-        print(f"pykafka-broker: {refused}", file=sys.stderr)
-        return CANNOT_START
-    return 0
+    trio.run(serve)
+    return status
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import os
 import random
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,9 @@ class RunningBroker:
     cluster_id: str
     listening: tuple[Listener, ...]
     """The listeners with the ports that they really have."""
+    routes: Routes
+    data_dir: str
+    """The first of the log directories."""
 
     @property
     def ready_line(self) -> str:
@@ -117,8 +120,10 @@ async def open_broker(loaded: Loaded, clock: Clock = wall_clock) -> AsyncIterato
                 async with trio.open_nursery() as connections:
                     async with house.gathered():
                         await broker.start(services)
-                    broker.accept(services, connections)
-                    yield RunningBroker(broker.me, broker.cluster_id, broker.listening)
+                    routes = broker.accept(services, connections)
+                    yield RunningBroker(
+                        broker.me, broker.cluster_id, broker.listening, routes, loaded.settings.directories[0]
+                    )
                     connections.cancel_scope.cancel()
                 services.cancel_scope.cancel()
 
@@ -294,9 +299,10 @@ class _Broker:
         """Return when the controller has told of us and of every topic that there is."""
         while not self.metadata.is_alive(self.me):
             await self.changes.wait([BROKERS])
+        leaving = await self.house.children(nodes.DELETE_TOPICS)
         for topic in await self.house.children(nodes.TOPICS):
-            while self.metadata.topic(topic) is None and topic not in await self.house.children(nodes.DELETE_TOPICS):
-                await self.changes.wait([topic, BROKERS])
+            while topic not in leaving and self.metadata.topic(topic) is None:
+                await self.changes.wait([topic])
 
     def _registered(self, broker_epoch: int) -> None:
         self.leaderships.broker_epoch = broker_epoch
@@ -316,13 +322,14 @@ class _Broker:
                     await self.configs.learn(topic.topic_name)
         return await self.leaderships.obey(request)
 
-    def accept(self, services: trio.Nursery, connections: trio.Nursery) -> None:
-        """Begin to serve clients."""
+    def accept(self, services: trio.Nursery, connections: trio.Nursery) -> Routes:
+        """Begin to serve clients; gives what is served."""
         routes = self._routes()
         listeners = Listeners(routes.served, Desk(routes).answer, self._limits)
         for name, sockets in self._sockets.items():
             listeners.accept(name, sockets, connections)
         services.start_soon(listeners.expire_idle)
+        return routes
 
     def _routes(self) -> Routes:
         settings = self.settings
@@ -393,23 +400,34 @@ def _say_about(room: str) -> Callable[[Fact], None]:
     return lambda fact: say(room, (fact,))
 
 
-def _open_house(settings: BrokerSettings, worker: Worker, clock: Clock) -> AbstractAsyncContextManager[House]:
+@asynccontextmanager
+async def _open_house(settings: BrokerSettings, worker: Worker, clock: Clock) -> AsyncIterator[House]:
     """The house of coordination: an ensemble where ``zookeeper.connect`` names one, else the embedded tree."""
     if settings.has_zookeeper:
-        from pykafka_broker.zk.session import open_ensemble
+        from pykafka_broker.zk.session import ConnectionTimeout, open_ensemble
 
         connection_timeout_ms = settings.zookeeper_connection_timeout_ms
         if connection_timeout_ms is None:
             connection_timeout_ms = settings.zookeeper_session_timeout_ms
-        return open_ensemble(
-            settings.zookeeper_connect or "",
-            session_timeout_ms=settings.zookeeper_session_timeout_ms,
-            connection_timeout_ms=connection_timeout_ms,
-            max_in_flight=settings.zookeeper_max_in_flight_requests,
-        )
-    from pykafka_broker.zk.embedded import open_embedded
+        try:
+            async with open_ensemble(
+                settings.zookeeper_connect or "",
+                session_timeout_ms=settings.zookeeper_session_timeout_ms,
+                connection_timeout_ms=connection_timeout_ms,
+                max_in_flight=settings.zookeeper_max_in_flight_requests,
+            ) as ensemble:
+                yield ensemble
+        except ConnectionTimeout as error:
+            raise CannotStart(f"zookeeper.connect: {settings.zookeeper_connect}: {error}") from error
+    else:
+        from pykafka_broker.zk.embedded import open_embedded
+        from pykafka_broker.zk.journal import DamagedJournal, JournalInUse
 
-    return open_embedded(Path(settings.directories[0]), in_worker=worker.run, clock=clock)
+        try:
+            async with open_embedded(Path(settings.directories[0]), in_worker=worker.run, clock=clock) as embedded:
+                yield embedded
+        except (JournalInUse, DamagedJournal) as error:
+            raise CannotStart(str(error)) from error
 
 
 @contextmanager
@@ -423,9 +441,7 @@ def _told_in_one_line() -> Iterator[None]:
         for leaf in _leaves(error):
             if isinstance(leaf, CannotStart):
                 raise leaf from None
-            if isinstance(leaf, DirectoryError | registration.BrokerIdTaken | registration.EndpointTaken) or type(
-                leaf
-            ).__name__ in ("ConnectionTimeout", "JournalInUse", "DamagedJournal"):
+            if isinstance(leaf, DirectoryError | registration.BrokerIdTaken | registration.EndpointTaken):
                 raise CannotStart(str(leaf)) from error
         raise
 

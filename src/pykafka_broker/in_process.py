@@ -15,12 +15,13 @@ import queue
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
 import trio
 
+from pykafka_broker.api.routes import Routes
 from pykafka_broker.app import RunningBroker, open_broker
 from pykafka_broker.config.loading import load
 
@@ -56,6 +57,16 @@ class Broker:
     def broker_id(self) -> int:
         """The id under which the broker is registered."""
         return self._ready.broker_id
+
+    @property
+    def data_dir(self) -> str:
+        """Where the data lies: the first of the log directories."""
+        return self._ready.data_dir
+
+    @property
+    def routes(self) -> Routes:
+        """What is served, in which versions, and by whom."""
+        return self._ready.routes
 
     @property
     def _ready(self) -> RunningBroker:
@@ -123,10 +134,8 @@ def running(
             yield broker
     finally:
         if token is not None:
-            try:
+            with suppress(trio.RunFinishedError):
                 token.run_sync_soon(stop.set)
-            except trio.RunFinishedError:
-                pass
         thread.join()
         if failures:
             raise _only(failures[0])

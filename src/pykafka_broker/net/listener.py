@@ -70,7 +70,7 @@ class Listeners:
     async def _accept_on(self, name: str, socket: trio.socket.SocketType, connections: trio.Nursery) -> None:
         while True:
             limits = self._limits()
-            while len(self._open) >= limits.max_connections:
+            while self._by_address.total() >= limits.max_connections:
                 self._room = trio.Event()
                 await self._room.wait()
             try:

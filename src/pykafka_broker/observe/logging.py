@@ -21,6 +21,10 @@ def log_to_stderr(level: str = "INFO") -> None:
     root.addHandler(handler)
     root.setLevel(level.upper())
     root.propagate = False
+    # kazoo tells of every lost connection at length; what matters of it the broker says itself.
+    kazoo = logging.getLogger("kazoo")
+    kazoo.propagate = False
+    kazoo.addHandler(handler if root.level <= logging.DEBUG else logging.NullHandler())
 
 
 def say(room: str, facts: Iterable[Fact], context: Mapping[str, object] | None = None) -> None:

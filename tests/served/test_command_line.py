@@ -1,0 +1,214 @@
+"""The command line, as a person or a script uses it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from pykafka_broker.wire import messages
+from tests.served.conftest import RawClient
+
+pytestmark = pytest.mark.slow
+
+COMMAND = [sys.executable, "-m", "pykafka_broker"]
+
+
+def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False, cwd=cwd)
+
+
+class Started:
+    """A broker process that has said it is ready."""
+
+    def __init__(self, process: subprocess.Popen[str], ready: str, log: Path) -> None:
+        self.process = process
+        self.ready = ready
+        self._log = log
+
+    @property
+    def port(self) -> int:
+        return int(self.ready.rpartition(":")[2])
+
+    def ends(self, by: signal.Signals) -> int:
+        self.process.send_signal(by)
+        return self.process.wait(30)
+
+    @property
+    def said(self) -> str:
+        return self._log.read_text()
+
+
+@contextmanager
+def started(directory: Path, *overrides: str) -> Iterator[Started]:
+    log = directory / "log.txt"
+    arguments = [*COMMAND, "start", "--override", "listeners=PLAINTEXT://127.0.0.1:0"]
+    for override in overrides:
+        arguments += ["--override", override]
+    with log.open("w") as stderr:
+        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=directory)
+    assert process.stdout is not None
+    try:
+        yield Started(process, process.stdout.readline().strip(), log)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+async def _produce(port: int, *values: bytes) -> int:
+    from tests.rooms.api.conftest import batch
+
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        client = RawClient(stream)
+        with trio.fail_after(20):
+            topic = messages.MetadataRequest.Topic(name="t")
+            while (await client.asks(9, messages.MetadataRequest(topics=[topic]))).topics[0].error_code:
+                await trio.lowlevel.checkpoint()
+        request = messages.ProduceRequest
+        response = await client.asks(
+            9,
+            request(
+                acks=-1,
+                timeout_ms=5000,
+                topic_data=[
+                    request.TopicProduceData(
+                        name="t", partition_data=[request.PartitionProduceData(index=0, records=batch(*values))]
+                    )
+                ],
+            ),
+        )
+        answer = response.responses[0].partition_responses[0]
+        assert answer.error_code == 0
+        return int(answer.base_offset)
+
+
+def test_it_tells_its_version() -> None:
+    assert re.fullmatch(r"pykafka-broker \d+\.\d+\.\d+\n", run("--version").stdout)
+
+
+def test_it_explains_itself() -> None:
+    told = run("--help").stdout
+    assert "start" in told
+    assert "config" in told
+
+
+def test_it_says_when_it_is_ready_and_where(tmp_path: Path) -> None:
+    with started(tmp_path) as broker:
+        assert re.fullmatch(
+            r"pykafka-broker ready broker\.id=0 listeners=PLAINTEXT://127\.0\.0\.1:[1-9]\d*", broker.ready
+        )
+        assert trio.run(_produce, broker.port, b"a") == 0
+
+
+def test_without_a_file_the_data_lies_beside_where_it_was_started(tmp_path: Path) -> None:
+    with started(tmp_path) as broker:
+        trio.run(_produce, broker.port, b"a")
+    assert (tmp_path / "pykafka-data" / "t-0").is_dir()
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
+def test_it_shuts_down_cleanly_and_the_next_start_recovers_nothing(tmp_path: Path, by: signal.Signals) -> None:
+    with started(tmp_path) as broker:
+        trio.run(_produce, broker.port, b"a", b"b")
+        assert broker.ends(by) == 0
+    assert (tmp_path / "pykafka-data" / ".kafka_cleanshutdown").exists()
+    with started(tmp_path) as broker:
+        assert not (tmp_path / "pykafka-data" / ".kafka_cleanshutdown").exists()
+        assert trio.run(_produce, broker.port, b"c") == 2
+        assert "Recover" not in broker.said
+
+
+def test_after_a_kill_it_recovers_and_has_everything(tmp_path: Path) -> None:
+    with started(tmp_path) as broker:
+        trio.run(_produce, broker.port, b"a", b"b")
+        broker.ends(signal.SIGKILL)
+    with started(tmp_path) as broker:
+        assert trio.run(_produce, broker.port, b"c") == 2
+        assert "Recover" in broker.said
+
+
+def test_a_torn_tail_is_cut_off(tmp_path: Path) -> None:
+    with started(tmp_path) as broker:
+        trio.run(_produce, broker.port, b"a")
+        trio.run(_produce, broker.port, b"b")
+        broker.ends(signal.SIGKILL)
+    segment = tmp_path / "pykafka-data" / "t-0" / "00000000000000000000.log"
+    os.truncate(segment, segment.stat().st_size - 3)
+    with started(tmp_path) as broker:
+        assert trio.run(_produce, broker.port, b"c") == 1
+
+
+def test_a_bad_value_is_one_line_with_file_line_and_key(tmp_path: Path) -> None:
+    file = tmp_path / "server.properties"
+    file.write_text("broker.id=0\n\nnum.partitions=many\n")
+    ended = run("start", str(file))
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert f"{file}:3: num.partitions: " in line
+    assert ended.stdout == ""
+
+
+def test_a_file_that_is_not_there_is_one_line() -> None:
+    ended = run("start", "nowhere.properties")
+    assert (ended.returncode, ended.stderr) == (1, "pykafka-broker: nowhere.properties: No such file or directory\n")
+
+
+def test_an_unknown_key_warns_and_the_broker_starts(tmp_path: Path) -> None:
+    with started(tmp_path, "no.such.key=1") as broker:
+        assert broker.ready
+        assert "no.such.key" in broker.said
+
+
+def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"PLAINTEXT://127.0.0.1:{taken.getsockname()[1]}"
+        ended = run("start", "--override", f"listeners={address}", cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (1, f"pykafka-broker: listeners: {address}: Address already in use\n")
+
+
+def test_an_ensemble_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        ended = run(
+            "start",
+            "--override",
+            f"zookeeper.connect=127.0.0.1:{nobody.getsockname()[1]}",
+            "--override",
+            "zookeeper.connection.timeout.ms=500",
+            "--override",
+            "listeners=PLAINTEXT://127.0.0.1:0",
+            cwd=tmp_path,
+        )
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert "zookeeper" in line.lower()
+
+
+def test_config_tells_every_setting_with_its_source(tmp_path: Path) -> None:
+    file = tmp_path / "server.properties"
+    file.write_text("num.partitions=3\n")
+    told = run("config", str(file), "--override", "log.retention.hours=1").stdout
+    lines = {line.split()[0].partition("=")[0]: line for line in told.splitlines() if line.strip()}
+    assert "3" in lines["num.partitions"]
+    assert f"{file}:1" in lines["num.partitions"]
+    assert "--override" in lines["log.retention.hours"]
+    assert len(lines) > 100
+
+
+def test_a_second_broker_on_the_same_directory_is_refused(tmp_path: Path) -> None:
+    with started(tmp_path):
+        ended = run("start", "--override", "listeners=PLAINTEXT://127.0.0.1:0", cwd=tmp_path)
+    assert ended.returncode == 1
+    assert len(ended.stderr.splitlines()) == 1

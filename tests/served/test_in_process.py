@@ -1,0 +1,88 @@
+"""The broker as a part of somebody's program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+
+import pykafka_broker
+from pykafka_broker.app import CannotStart
+from pykafka_broker.config.loading import ConfigurationError
+from pykafka_broker.wire import messages
+from tests.served.conftest import connected
+
+
+async def test_a_broker_serves_inside_a_trio_program() -> None:
+    async with pykafka_broker.Broker() as broker, connected(broker) as client:
+        metadata = await client.asks(12, messages.MetadataRequest(topics=None))
+        assert [one.node_id for one in metadata.brokers] == [broker.broker_id]
+        assert f"{metadata.brokers[0].host}:{metadata.brokers[0].port}" == broker.bootstrap_servers
+        assert metadata.controller_id == broker.broker_id
+
+
+def test_a_broker_serves_in_a_thread_of_a_program_without_trio() -> None:
+    async def ask() -> messages.MetadataResponse:
+        async with connected(broker) as client:
+            response: messages.MetadataResponse = await client.asks(1, messages.MetadataRequest(topics=[]))
+            return response
+
+    with pykafka_broker.running({"broker.id": "7"}) as broker:
+        assert trio.run(ask).brokers[0].node_id == 7
+    with pytest.raises(RuntimeError, match="not running"):
+        _ = broker.bootstrap_servers
+
+
+async def test_data_stays_where_it_was_put(tmp_path: Path) -> None:
+    for expected in (True, False):
+        async with pykafka_broker.Broker(data_dir=tmp_path) as broker, connected(broker) as client:
+            created = await client.asks(
+                7,
+                messages.CreateTopicsRequest(
+                    topics=[
+                        messages.CreateTopicsRequest.CreatableTopic(name="kept", num_partitions=2, replication_factor=1)
+                    ],
+                    timeout_ms=5000,
+                ),
+            )
+            assert (created.topics[0].error_code == 0) is expected
+    assert (tmp_path / "kept-1" / "00000000000000000000.log").exists()
+
+
+async def test_a_temporary_directory_is_gone_afterwards() -> None:
+    async with pykafka_broker.Broker() as broker:
+        directory = Path(broker.data_dir)
+        assert directory.is_dir()
+    assert not directory.exists()
+
+
+async def test_a_wrong_setting_is_told() -> None:
+    with pytest.raises(ConfigurationError, match=r"num\.partitions"):
+        async with pykafka_broker.Broker({"num.partitions": "many"}):
+            pass
+
+
+async def test_a_port_that_is_taken_is_told() -> None:
+    async with pykafka_broker.Broker() as broker:
+        with pytest.raises(CannotStart, match="in use"):
+            async with pykafka_broker.Broker({"listeners": f"PLAINTEXT://{broker.bootstrap_servers}"}):
+                pass
+
+
+async def test_a_directory_that_is_in_use_is_told(tmp_path: Path) -> None:
+    async with pykafka_broker.Broker(data_dir=tmp_path):
+        with pytest.raises(CannotStart, match=r"in use|lock"):
+            async with pykafka_broker.Broker(data_dir=tmp_path):
+                pass
+
+
+def test_a_broker_that_cannot_start_in_a_thread_says_so_to_the_caller() -> None:
+    with pytest.raises(ConfigurationError), pykafka_broker.running({"num.partitions": "many"}):
+        pass
+
+
+async def test_what_goes_wrong_in_the_body_reaches_the_caller_as_it_is() -> None:
+    with pytest.raises((ZeroDivisionError, ExceptionGroup)):
+        async with pykafka_broker.Broker():
+            _ = 1 // 0
