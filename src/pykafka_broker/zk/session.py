@@ -50,6 +50,12 @@ CLOSING_TIMEOUT_S = 5.0
 """How long to wait for the ensemble to take leave; then the session is left to expire."""
 GIVING_UP_TIMEOUT_S = 0.5
 """The same where there is no session to take leave of."""
+ATTEMPTS_PER_SESSION = 4
+"""How often a server may be asked to take a session over before that can have expired.
+
+A server that is just starting may accept the question and never answer it; kazoo waits for the session's length divided
+by the number of hosts, so a single host is listed several times.
+"""
 
 _EPHEMERAL, _SEQUENTIAL = 1, 2
 _REFUSALS: dict[type[Exception], type[CoordinationError]] = {
@@ -517,10 +523,11 @@ async def open_ensemble(
 
     ``ConnectionTimeout`` when nobody answers in time, ``ValueError`` when the text names no hosts.
     """
-    hosts, slash, chroot = connect.partition("/")
+    listed, slash, chroot = connect.partition("/")
+    hosts = [host.strip() for host in listed.split(",")]
     root = checked(slash + chroot.rstrip("/")) if chroot.strip("/") else ""
     client = KazooClient(
-        hosts=",".join(host.strip() for host in hosts.split(",")),
+        hosts=",".join(hosts * -(-ATTEMPTS_PER_SESSION // len(hosts))),
         timeout=session_timeout_ms / 1000,
         handler=_Handler(),
         connection_retry={"max_tries": -1, "delay": 0.1, "backoff": 2, "max_delay": 1.0},
