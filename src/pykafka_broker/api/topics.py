@@ -25,7 +25,7 @@ from pykafka_broker.control.topics import CLUSTER_METADATA_TOPIC, NewTopic
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import NO_TOPIC_ID, BrokerId, TopicId
 from pykafka_broker.runtime.metadata import Metadata
-from pykafka_broker.runtime.topics import Topics
+from pykafka_broker.runtime.topics import Created, Topics
 from pykafka_broker.wire import messages
 from pykafka_broker.wire.exchange import Call
 
@@ -76,48 +76,40 @@ class TopicApi:
         if not self.controller.is_active:
             return self._refuse_create(call, ErrorCode.NOT_CONTROLLER, "")
         times = Counter(topic.name for topic in body.topics)
-        results, made = [], []
+        results, due = [], []
         for topic in body.topics:
             result = messages.CreateTopicsResponse.CreatableTopicResult(name=topic.name, error_message=None)
             results.append(result)
-            try:
-                if times[topic.name] > 1:
-                    raise KafkaError(ErrorCode.INVALID_REQUEST, "Found multiple entries for this topic.")
-                if topic.name == CLUSTER_METADATA_TOPIC:
-                    raise KafkaError(
-                        ErrorCode.INVALID_REQUEST, f"Creation of internal topic {topic.name} is prohibited."
-                    )
-                await self._create_one(topic, result, validate_only=body.validate_only)
-                if not body.validate_only:
-                    made.append(result)
-            except KafkaError as error:
-                result.error_code = error.code
-                result.error_message = _text(error)
+            if times[topic.name] > 1:
+                self._fail(result, KafkaError(ErrorCode.INVALID_REQUEST, "Found multiple entries for this topic."))
+            elif topic.name == CLUSTER_METADATA_TOPIC:
+                text = f"Creation of internal topic {topic.name} is prohibited."
+                self._fail(result, KafkaError(ErrorCode.INVALID_REQUEST, text))
+            else:
+                due.append((result, _new_topic(topic)))
+        outcomes = await self.topics.create_all([new for _, new in due], validate_only=body.validate_only)
+        made = []
+        for (result, new), outcome in zip(due, outcomes, strict=True):
+            if isinstance(outcome, KafkaError):
+                self._fail(result, outcome)
+                continue
+            self._show(result, new, outcome)
+            if not body.validate_only:
+                result.topic_id = outcome.topic_id
+                made.append(result)
         await self._led({result.name: result.num_partitions for result in made}, body.timeout_ms)
         for result in made:
             if body.timeout_ms <= 0 or not self.metadata.has_leaders(result.name, range(result.num_partitions)):
                 self._reset(result)
         return messages.CreateTopicsResponse(topics=results)
 
-    async def _create_one(
-        self,
-        topic: messages.CreateTopicsRequest.CreatableTopic,
-        result: messages.CreateTopicsResponse.CreatableTopicResult,
-        *,
-        validate_only: bool,
+    @staticmethod
+    def _fail(result: messages.CreateTopicsResponse.CreatableTopicResult, error: KafkaError) -> None:
+        result.error_code, result.error_message = error.code, _text(error)
+
+    def _show(
+        self, result: messages.CreateTopicsResponse.CreatableTopicResult, new: NewTopic, created: Created
     ) -> None:
-        configs = {config.name: config.value for config in topic.configs}
-        given = {one.partition_index: tuple(map(BrokerId, one.broker_ids)) for one in topic.assignments}
-        new = NewTopic(
-            name=topic.name,
-            partitions=None if topic.num_partitions == -1 else topic.num_partitions,
-            replication_factor=None if topic.replication_factor == -1 else topic.replication_factor,
-            assignment=given or None,
-            configs=configs,
-        )
-        created = await self.topics.create(new, validate_only=validate_only)
-        if not validate_only:
-            result.topic_id = created.topic_id
         result.num_partitions = len(created.placement)
         result.replication_factor = len(created.placement[0])
         result.configs = [
@@ -128,7 +120,7 @@ class TopicApi:
                 config_source=shown.source,
                 is_sensitive=shown.is_sensitive,
             )
-            for shown in self.show_configs({key: value for key, value in configs.items() if value is not None})
+            for shown in self.show_configs({key: value for key, value in new.configs.items() if value is not None})
         ]
 
     @staticmethod
@@ -177,11 +169,12 @@ class TopicApi:
             elif self.metadata.topic(result.name) is None:
                 result.error_code = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
             else:
-                try:
-                    await self.topics.mark_for_deletion(result.name)
-                    marked.append(result)
-                except KafkaError as error:
-                    result.error_code = error.code
+                marked.append(result)
+        async with trio.open_nursery() as nursery:
+            # Together, so that those who keep the tree can make them lasting together.
+            for result in marked:
+                nursery.start_soon(self._mark, result)
+        marked = [result for result in marked if not result.error_code]
         names = [result.name for result in marked if result.name is not None]
         with trio.move_on_after(max(0, body.timeout_ms) / 1000):
             await self.metadata.wait_for(names, lambda: not any(map(self.metadata.topic, names)))
@@ -190,6 +183,12 @@ class TopicApi:
             if body.timeout_ms <= 0 or (result.name and self.metadata.topic(result.name) is not None):
                 result.error_code = ErrorCode.REQUEST_TIMED_OUT
         return messages.DeleteTopicsResponse(responses=results)
+
+    async def _mark(self, result: messages.DeleteTopicsResponse.DeletableTopicResult) -> None:
+        try:
+            await self.topics.mark_for_deletion(result.name or "")
+        except KafkaError as error:
+            result.error_code = error.code
 
     @staticmethod
     def _refuse_delete(call: Call[Any], code: ErrorCode, detail: str | None) -> messages.DeleteTopicsResponse:
@@ -249,6 +248,17 @@ class TopicApi:
                 for name in dict.fromkeys(topic.name for topic in call.body.topics)
             ]
         )
+
+
+def _new_topic(topic: messages.CreateTopicsRequest.CreatableTopic) -> NewTopic:
+    given = {one.partition_index: tuple(map(BrokerId, one.broker_ids)) for one in topic.assignments}
+    return NewTopic(
+        name=topic.name,
+        partitions=None if topic.num_partitions == -1 else topic.num_partitions,
+        replication_factor=None if topic.replication_factor == -1 else topic.replication_factor,
+        assignment=given or None,
+        configs={config.name: config.value for config in topic.configs},
+    )
 
 
 def _text(error: KafkaError) -> str | None:

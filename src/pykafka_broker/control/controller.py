@@ -420,7 +420,11 @@ class Controller:
             self._deletions[topic] = Deletion(topic)
 
     def _resume_deletions(self, now: Millis) -> None:
-        begun = [one for one in self._deletions.values() if self._is_at_rest(one) and one.may_begin(now, self.cluster)]
+        begun = [
+            one
+            for one in self._deletions.values()
+            if one.stage is Stage.WAITING and self._is_at_rest(one) and one.may_begin(now, self.cluster)
+        ]
         if begun:
             self._flush()
             for deletion in begun:
@@ -508,7 +512,9 @@ class Controller:
                     cluster.offline_replicas.add(replica)
                     touched.append(replica[0])
                 elif one.error_code == ErrorCode.NONE and replica in cluster.offline_replicas:
+                    # It is back, and may have been told of a state that is no longer true.
                     cluster.offline_replicas.discard(replica)
+                    self._outbox.lead((broker,), replica[0])
                     touched.append(replica[0])
         if touched:
             self._outbox.update(cluster.brokers, touched)

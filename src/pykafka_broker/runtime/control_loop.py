@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 
 import trio
 
@@ -366,13 +366,17 @@ class _Term:
         left = deque(commands)
         while left:
             outcomes: Sequence[Event] = ()
-            match left.popleft():
+            command = left.popleft()
+            match command:
                 case WriteStates(writes):
                     outcomes = await self._write_states(writes)
                 case WriteTopic(name, topic):
                     outcomes = [await self._write_topic(name, topic)]
-                case ForgetTopic(name, partitions):
-                    outcomes = [await self._remove_topic(name, partitions)]
+                case ForgetTopic():
+                    going = [command]
+                    while left and len(going) < WRITES_TOGETHER and isinstance(left[0], ForgetTopic):
+                        going.append(cast(ForgetTopic, left.popleft()))
+                    outcomes = await self._remove_topics(going)
                 case ForgetDeletion(name):
                     await self._remove(nodes.delete_topic_path(name))
                 case TellBroker() as told:
@@ -464,34 +468,34 @@ class _Term:
             return TopicRefused(name, await self._topic(name))
         return TopicWritten(name, stat.version)
 
-    async def _remove_topic(self, name: str, partitions: Sequence[int]) -> Event:
-        """Remove a topic's nodes from the leaves up, the mark last, so that a crash leaves the mark."""
-        leaves: list[Change] = []
-        for index in partitions:
-            leaves += [Delete(nodes.partition_state_path(name, index)), Delete(nodes.partition_path(name, index))]
-        trunk: list[Change] = [
-            Delete(nodes.partitions_path(name)),
-            Delete(nodes.topic_path(name)),
-            Delete(nodes.config_path(nodes.TOPIC_CONFIG, name)),
-            Delete(nodes.delete_topic_path(name)),
-        ]
+    async def _remove_topics(self, going: Sequence[ForgetTopic]) -> list[Event]:
+        """Remove topics' nodes, many at once where that is possible."""
+        leaves = [change for topic in going for change in _leaves(topic)]
+        trunks = [change for topic in going for change in _trunk(topic)]
         try:
-            if len(leaves) <= 2 * WRITES_TOGETHER:
-                await self._together((*leaves, *trunk))
+            changes = leaves + trunks
+            if len(changes) <= 8 * WRITES_TOGETHER:
+                await self._together(changes)
             else:
-                for start in range(0, len(leaves), 2 * WRITES_TOGETHER):
-                    await self._together(leaves[start : start + 2 * WRITES_TOGETHER])
-                await self._together(trunk)
+                for start in range(0, len(leaves), 4 * WRITES_TOGETHER):
+                    await self._together(leaves[start : start + 4 * WRITES_TOGETHER])
+                await self._together(trunks)
         except CoordinationError:
-            await self._together(())
-            await self._tree.delete_tree(nodes.topic_path(name))
-            await self._remove(nodes.config_path(nodes.TOPIC_CONFIG, name))
-            await self._remove(nodes.delete_topic_path(name))
-        self._forget_topic(name)
-        self._gone.add(name)
-        # It may have been made again already; its watch was the old one's.
+            for topic in going:
+                await self._remove_remains(topic.name)
+        for topic in going:
+            self._forget_topic(topic.name)
+            self._gone.add(topic.name)
+        # A topic may have been made again already; its watch was the old one's.
         self._look_at((_TOPICS, ""))
-        return TopicForgotten(name)
+        return [TopicForgotten(topic.name) for topic in going]
+
+    async def _remove_remains(self, name: str) -> None:
+        """Remove a topic of which some nodes are missing, the mark last, so that a crash leaves the mark."""
+        await self._together(())
+        await self._tree.delete_tree(nodes.topic_path(name))
+        await self._remove(nodes.config_path(nodes.TOPIC_CONFIG, name))
+        await self._remove(nodes.delete_topic_path(name))
 
     def _forget_topic(self, name: str) -> None:
         self._unwatch((_TOPICS, name))
@@ -544,6 +548,24 @@ def _change(write: StateWrite) -> Change:
     ).encode()
     path = nodes.partition_state_path(*write.partition)
     return Create(path, data) if write.expected is None else Replace(path, data, write.expected)
+
+
+def _leaves(topic: ForgetTopic) -> list[Change]:
+    name = topic.name
+    return [
+        Delete(path(name, index))
+        for index in topic.partitions
+        for path in (nodes.partition_state_path, nodes.partition_path)
+    ]
+
+
+def _trunk(topic: ForgetTopic) -> list[Change]:
+    return [
+        Delete(nodes.partitions_path(topic.name)),
+        Delete(nodes.topic_path(topic.name)),
+        Delete(nodes.config_path(nodes.TOPIC_CONFIG, topic.name)),
+        Delete(nodes.delete_topic_path(topic.name)),
+    ]
 
 
 def _as_written(write: StateWrite, done: Any) -> PartitionState:

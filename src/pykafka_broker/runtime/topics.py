@@ -7,7 +7,7 @@ ZooKeeper mode a broker that auto-creates a topic writes its nodes itself, contr
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pykafka_broker.config.broker import BrokerSettings
 from pykafka_broker.control.cluster import Assignment, Topic
@@ -17,7 +17,10 @@ from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC, BrokerId, TopicId
 from pykafka_broker.runtime.metadata import Metadata
 from pykafka_broker.zk import nodes
-from pykafka_broker.zk.port import BadVersion, Coordination, Create, NodeExists, NoNode, Replace
+from pykafka_broker.zk.port import BadVersion, Coordination, CoordinationError, Create, NodeExists, NoNode, Replace
+
+_BYTES_TOGETHER = 256 * 1024
+"""Topics share a transaction up to about this size, well below ZooKeeper's megabyte."""
 
 CheckConfigs = Callable[[Mapping[str, str]], None]
 """Raises INVALID_CONFIG for settings that a topic cannot have."""
@@ -29,6 +32,27 @@ class Created:
 
     topic_id: TopicId
     placement: Placement
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """The two nodes of a topic that may be made."""
+
+    topic: nodes.TopicAssignment
+    settings: nodes.ConfigEntity
+    changes: tuple[Create, Create] = field(init=False)
+
+    def __post_init__(self) -> None:
+        changes = (
+            Create(self.settings.path, self.settings.encode()),
+            Create(self.topic.path, self.topic.encode()),
+        )
+        object.__setattr__(self, "changes", changes)
+
+    @property
+    def size_bytes(self) -> int:
+        """What the two take of a transaction, about."""
+        return sum(len(change.path) + len(change.data or b"") + 50 for change in self.changes)
 
 
 class Topics:
@@ -57,12 +81,48 @@ class Topics:
         """The live brokers, where replicas can go."""
         return [Seat(broker.broker_id, broker.rack) for broker in self._metadata.brokers.values()]
 
-    async def create(self, new: NewTopic, *, validate_only: bool = False) -> Created:
+    async def create(self, new: NewTopic) -> Created:
         """Make a topic's nodes; ``KafkaError`` says why not. The topic has leaders only some time later."""
+        (made,) = await self.create_all([new])
+        if isinstance(made, KafkaError):
+            raise made
+        return made
+
+    async def create_all(
+        self, wanted: Sequence[NewTopic], *, validate_only: bool = False
+    ) -> list[Created | KafkaError]:
+        """Make the nodes of several topics, or only say whether they could be made; each for itself."""
+        taken = set(await self._tree.children(nodes.TOPICS))
+        marked = set(await self._tree.children(nodes.DELETE_TOPICS))
+        outcomes: list[Created | KafkaError] = []
+        planned: dict[int, _Planned] = {}
+        for place, new in enumerate(wanted):
+            try:
+                placement = plan_topic(new, self._surroundings(taken, marked))
+            except KafkaError as error:
+                outcomes.append(error)
+                continue
+            taken.add(new.name)
+            made = Created(self._new_topic_id(), placement)
+            outcomes.append(made)
+            planned[place] = _Planned(
+                nodes.TopicAssignment(new.name, placement, made.topic_id),
+                nodes.ConfigEntity(
+                    nodes.TOPIC_CONFIG,
+                    new.name,
+                    {key: value for key, value in new.configs.items() if value is not None},
+                ),
+            )
+        if not validate_only:
+            for place, refusal in (await self._write_all(planned)).items():
+                outcomes[place] = refusal
+        return outcomes
+
+    def _surroundings(self, taken: Collection[str], marked: Collection[str]) -> Surroundings:
         seats = self.seats()
-        around = Surroundings(
-            topics=await self._tree.children(nodes.TOPICS),
-            marked=await self._tree.children(nodes.DELETE_TOPICS),
+        return Surroundings(
+            topics=taken,
+            marked=marked,
             seats=seats,
             default_partitions=self._settings.num_partitions,
             default_replication_factor=self._settings.default_replication_factor,
@@ -70,25 +130,40 @@ class Topics:
             start_index=self._below(max(1, len(seats))),
             next_shift=self._below(max(1, len(seats))),
         )
-        placement = plan_topic(new, around)
-        topic_id = self._new_topic_id()
-        if not validate_only:
-            configs = {key: value for key, value in new.configs.items() if value is not None}
-            await self._write(nodes.TopicAssignment(new.name, placement, topic_id), configs)
-        return Created(topic_id, placement)
 
-    async def _write(self, topic: nodes.TopicAssignment, configs: Mapping[str, str]) -> None:
-        settings = nodes.ConfigEntity(nodes.TOPIC_CONFIG, topic.topic, configs)
-        made = Create(topic.path, topic.encode())
+    async def _write_all(self, planned: Mapping[int, _Planned]) -> dict[int, KafkaError]:
+        """Write many topics in few transactions; where one is refused, each of its topics is tried alone."""
+        refused: dict[int, KafkaError] = {}
+        left = dict(planned)
+        while left:
+            some: dict[int, _Planned] = {}
+            size = 0
+            while left and (not some or size < _BYTES_TOGETHER):
+                place = next(iter(left))
+                some[place] = left.pop(place)
+                size += some[place].size_bytes
+            try:
+                await self._tree.together([change for one in some.values() for change in one.changes])
+            except CoordinationError:
+                for place, one in some.items():
+                    try:
+                        await self._write(one)
+                    except KafkaError as error:
+                        refused[place] = error
+        return refused
+
+    async def _write(self, one: _Planned) -> None:
+        """Write one topic; settings left behind by an earlier topic of the name are overwritten, as Kafka does."""
+        settings, made = one.changes
         try:
             try:
-                await self._tree.together((Create(settings.path, settings.encode()), made))
+                await self._tree.together((settings, made))
             except NodeExists as error:
-                if error.path == topic.path:
+                if error.path != settings.path:
                     raise
-                await self._tree.together((Replace(settings.path, settings.encode()), made))
+                await self._tree.together((Replace(settings.path, settings.data), made))
         except NodeExists as error:
-            text = f"Topic '{topic.topic}' already exists."
+            text = f"Topic '{one.topic.topic}' already exists."
             raise KafkaError(ErrorCode.TOPIC_ALREADY_EXISTS, text) from error
 
     async def add_partitions(
@@ -147,6 +222,7 @@ class Topics:
         INVALID_REPLICATION_FACTOR: it cannot be made. UNKNOWN_TOPIC_OR_PARTITION: another caller is at it.
         """
         told: dict[str, ErrorCode] = {}
+        due: list[NewTopic] = []
         for name in dict.fromkeys(names):
             new = self._on_demand(name)
             if not is_legal_name(name):
@@ -156,19 +232,18 @@ class Topics:
             elif name in self._in_flight:
                 told[name] = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
             else:
-                told[name] = await self._make(new)
+                told[name] = ErrorCode.LEADER_NOT_AVAILABLE
+                due.append(new)
+        if due:
+            self._in_flight.update(new.name for new in due)
+            try:
+                outcomes = await self.create_all(due)
+            finally:
+                self._in_flight.difference_update(new.name for new in due)
+            for new, outcome in zip(due, outcomes, strict=True):
+                if isinstance(outcome, KafkaError) and outcome.code != ErrorCode.TOPIC_ALREADY_EXISTS:
+                    told[new.name] = outcome.code
         return told
-
-    async def _make(self, new: NewTopic) -> ErrorCode:
-        self._in_flight.add(new.name)
-        try:
-            await self.create(new)
-        except KafkaError as error:
-            if error.code != ErrorCode.TOPIC_ALREADY_EXISTS:
-                return error.code
-        finally:
-            self._in_flight.discard(new.name)
-        return ErrorCode.LEADER_NOT_AVAILABLE
 
     def _on_demand(self, name: str) -> NewTopic:
         """What a topic made on demand looks like: internal ones as their coordinators want them."""

@@ -198,6 +198,47 @@ async def test_one_bad_topic_does_not_spoil_the_others(tmp_path: Path) -> None:
         assert results[1].error_message == "Found multiple entries for this topic."
 
 
+async def test_topics_of_one_request_collide_with_each_other_too(tmp_path: Path) -> None:
+    async with lone_broker(tmp_path) as broker:
+        results = await create(broker, wanted("a.b"), wanted("a_b"))
+        assert [(one.error_code, one.error_message) for one in results] == [
+            (NONE, None),
+            (ErrorCode.INVALID_TOPIC_EXCEPTION, "Topic 'a_b' collides with existing topics: a.b"),
+        ]
+
+
+async def test_many_topics_are_made_and_deleted_in_one_request(tmp_path: Path) -> None:
+    names = [f"t{number}" for number in range(40)]
+    async with lone_broker(tmp_path) as broker:
+        with trio.fail_after(10):
+            assert {one.error_code for one in await create(broker, *map(wanted, names))} == {NONE}
+            assert {one.error_code for one in await delete(broker, *names)} == {NONE}
+        assert await broker.tree.children(nodes.TOPICS) == ()
+
+
+async def test_settings_that_an_earlier_topic_left_behind_are_overwritten(tmp_path: Path) -> None:
+    async with lone_broker(tmp_path) as broker:
+        path = nodes.config_path(nodes.TOPIC_CONFIG, "t")
+        await broker.tree.create(path, b'{"version":1,"config":{"retention.ms":"1"}}')
+        results = await create(broker, wanted("other"), wanted("t"))
+        assert {one.error_code for one in results} == {NONE}
+        assert (await broker.tree.read(path)).data == b'{"version":1,"config":{}}'
+
+
+async def test_a_topic_that_somebody_else_made_in_the_same_moment_exists(tmp_path: Path) -> None:
+    async with lone_broker(tmp_path) as broker:
+        codes: list[ErrorCode] = []
+
+        async def one() -> None:
+            codes.append((await create_one(broker, wanted("t")))[0])
+
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(one)
+                nursery.start_soon(one)
+        assert sorted(codes) == [NONE, ErrorCode.TOPIC_ALREADY_EXISTS]
+
+
 async def test_without_time_to_wait_the_topic_is_made_and_the_answer_says_timed_out(tmp_path: Path) -> None:
     async with lone_broker(tmp_path) as broker:
         (result,) = await create(broker, wanted("t"), timeout_ms=0)

@@ -301,19 +301,23 @@ def test_what_changes_while_a_write_is_under_way_is_decided_after_it() -> None:
     assert story.writes == [StateWrite(T0, state(2, 2, epoch=1), 0)]
 
 
-def test_a_replica_whose_log_directory_failed_leads_no_more() -> None:
+def answer(code: ErrorCode) -> messages.LeaderAndIsrResponse:
+    response = messages.LeaderAndIsrResponse
+    errors = [response.PartitionError(error_code=code)]
+    return response(topics=[response.TopicError(topic_id=TOPIC_ID, partition_errors=errors)])
+
+
+def test_a_replica_whose_log_directory_failed_leads_no_more_and_is_told_so_when_it_is_back() -> None:
     story = Story().begins([broker(1), broker(2)], {"t": topic((1, 2))}, {T0: state(1, 1, 2)})
     (request,) = [one for number, one in story.told if number == 1 and isinstance(one, messages.LeaderAndIsrRequest)]
-    response = messages.LeaderAndIsrResponse
-    failed = response(
-        topics=[
-            response.TopicError(
-                topic_id=TOPIC_ID, partition_errors=[response.PartitionError(error_code=ErrorCode.KAFKA_STORAGE_ERROR)]
-            )
-        ]
-    )
-    story.hears(BrokerAnswered(BrokerId(1), 11, request, failed))
+    story.hears(BrokerAnswered(BrokerId(1), 11, request, answer(ErrorCode.KAFKA_STORAGE_ERROR)))
     assert [(write.state.leader, write.state.isr) for write in story.writes] == [(2, (2,))]
+    story.all_written()
+    assert story.kinds() == [(2, "LeaderAndIsr"), (1, "UpdateMetadata"), (2, "UpdateMetadata")]
+    # An order from before the election reaches a disk that works again.
+    story.hears(BrokerAnswered(BrokerId(1), 11, request, answer(ErrorCode.NONE)))
+    assert story.kinds() == [(1, "LeaderAndIsr"), (1, "UpdateMetadata"), (2, "UpdateMetadata")]
+    assert story.told[0][1].topic_states[0].partition_states[0].leader_epoch == 1
 
 
 def test_the_answer_of_an_earlier_life_is_not_believed() -> None:
