@@ -128,6 +128,7 @@ All of these are compared with Apache Kafka's own classes in ``compat/java/messa
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [message.name for message in spec.messages()])
 @settings(
     max_examples=max(4, settings().max_examples // 25),

@@ -15,38 +15,93 @@ from pykafka_broker.wire.structures import Message, Structure, default_of
 M = TypeVar("M", bound=Message)
 
 
+COMPILED_AFTER = 16
+"""How often a message is read or written by its shapes before that is worth compiling (a millisecond or two)."""
+
+
+class Codec:
+    """One message in one version: its construct, and the quickest way there is by now to read and to write it."""
+
+    __slots__ = ("_gives", "_takes", "fields", "give", "take")
+
+    def __init__(self, fields: Fields) -> None:
+        self.fields = fields
+        self.take: Callable[[Reader], Any] = self._take_at_first
+        self.give: Callable[[Any, Writer], None] = self._give_at_first
+        self._takes = self._gives = 0
+
+    def _take_at_first(self, reader: Reader) -> Any:
+        self._takes += 1
+        if self._takes > COMPILED_AFTER:
+            from pykafka_broker.wire.compiled import compiled_take
+
+            self.take = compiled_take(self.fields)
+        return self.fields.take(reader)
+
+    def _give_at_first(self, value: Any, writer: Writer) -> None:
+        self._gives += 1
+        if self._gives > COMPILED_AFTER:
+            from pykafka_broker.wire.compiled import compiled_give
+
+            self.give = compiled_give(self.fields)
+        self.fields.give(value, writer)
+
+
 def codec(made: type[Message], version: int) -> Fields:
     """The construct of a message in one version; ``ValueError`` if it has no such version."""
-    found: Fields | None = made._codecs.get(version)
-    if found is not None:
-        return found
+    return _codec(made, version).fields
+
+
+def _codec(made: type[Message], version: int) -> Codec:
+    found: Codec | None = made._codecs.get(version)
+    if found is None:
+        found = made._codecs[version] = Codec(_whole(made, version))
+    return found
+
+
+def _whole(made: type[Message], version: int) -> Fields:
     whole = made._spec
     if not whole.versions.has(version):
         raise ValueError(f"{whole.name} has versions {whole.versions.low}-{whole.versions.high}, not {version}")
     classes: dict[str, type[Structure]] = {inner.name: getattr(made, inner.name) for inner in whole.structs}
-    found = _fields(made, whole.struct, version, whole.is_flexible(version), classes, {})
-    made._codecs[version] = found
-    return found
+    return _fields(made, whole.struct, version, whole.is_flexible(version), classes, {})
 
 
 def read(made: type[M], version: int, reader: Reader) -> M:
     """A message from where the reader is; anything that is not one is a ``WireError``."""
+    ways = made._codecs.get(version) or _codec(made, version)
+    start = reader.position
     try:
-        value: M = codec(made, version).take(reader)
-    except (struct.error, IndexError):
-        raise WireError(f"{made.__name__} version {version} is cut short") from None
-    except WireError as error:
-        raise WireError(f"{made.__name__} version {version}, before byte {reader.position}: {error}") from None
+        value: M = ways.take(reader)
+    except (WireError, struct.error, IndexError):
+        raise WireError(f"{made.__name__} version {version}: {_what_is_wrong(ways.fields, reader, start)}") from None
     return value
 
 
 def write(message: Message, version: int, writer: Writer) -> None:
     """Append a message; ``ValueError`` if a value does not fit or the version has no place for it."""
     made = type(message)
+    ways = made._codecs.get(version) or _codec(made, version)
     try:
-        codec(made, version).give(message, writer)
-    except (struct.error, ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{made.__name__} version {version}: {error}") from error
+        ways.give(message, writer)
+    except (struct.error, ValueError, TypeError, AttributeError):
+        try:
+            ways.fields.give(message, Writer())
+        except (struct.error, ValueError, TypeError, AttributeError) as error:
+            raise ValueError(f"{made.__name__} version {version}: {error}") from error
+        raise
+
+
+def _what_is_wrong(fields: Fields, reader: Reader, start: int) -> str:
+    """Reads once more, in the way that knows where it is."""
+    reader.position = start
+    try:
+        fields.take(reader)
+    except WireError as error:
+        return f"{error} (before byte {reader.position})"
+    except (struct.error, IndexError):
+        pass
+    return "cut short"
 
 
 def _fields(

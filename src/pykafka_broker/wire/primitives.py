@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import struct
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,8 @@ from pykafka_broker.model.errors import WireError
 from pykafka_broker.wire.pieces import FilePiece, FilePieces, Piece, size_of
 
 LONGEST_STRING_BYTES = 32767
+"""Apache Kafka reads and writes no longer ones, however long their length could be."""
+
 BORROWED_FROM_BYTES = 512
 """Records shorter than this are copied into the frame; for longer ones a piece of their own is cheaper."""
 
@@ -205,26 +208,20 @@ class Uuid(Shape):
 
     def take(self, reader: Reader) -> UUID:
         start = reader.position
-        reader.position = start + 16
-        return uuid_at(reader.data, start)
+        stop = start + 16
+        if stop > reader.end:
+            raise WireError("cut short")
+        reader.position = stop
+        return uuid_of(bytes(reader.data[start:stop]))
 
     def give(self, value: UUID, writer: Writer) -> None:
         writer.buffer += value.bytes
 
 
-NO_UUID = UUID(int=0)
-
-
-def uuid_at(data: memoryview, start: int) -> UUID:
-    """The id in the sixteen bytes from ``start``."""
-    stop = start + 16
-    if stop > len(data):
-        raise WireError("cut short")
-    found = bytes(data[start:stop])
-    return NO_UUID if found == _ZEROES else UUID(bytes=found)
-
-
-_ZEROES = bytes(16)
+@lru_cache(4096)
+def uuid_of(data: bytes) -> UUID:
+    """The id in sixteen bytes. Kept for a while: making one takes longer than all else in a small request."""
+    return UUID(bytes=data)
 
 
 class Sized(Shape):
@@ -232,21 +229,21 @@ class Sized(Shape):
 
     def __init__(self, kind: str, compact: bool, nullable: bool) -> None:
         super().__init__()
-        self._is_text = kind == "string"
-        self._is_view = kind == "records"
-        self._compact = compact
-        self._nullable = nullable
-        self._form = struct.Struct(">h" if self._is_text else ">i")
+        self.is_text = kind == "string"
+        self.is_view = kind == "records"
+        self.compact = compact
+        self.nullable = nullable
+        self._form = struct.Struct(">h" if self.is_text else ">i")
         self.least = 1 if compact else self._form.size
 
     def take(self, reader: Reader) -> str | bytes | memoryview | None:
-        if self._compact:
+        if self.compact:
             size = take_uvarint(reader) - 1
         else:
             (size,) = self._form.unpack_from(reader.data, reader.position)
             reader.position += self._form.size
         if size < 0:
-            if self._nullable:
+            if self.nullable:
                 return None
             raise WireError("null where it is not allowed")
         start = reader.position
@@ -255,29 +252,29 @@ class Sized(Shape):
             raise WireError(f"{size} bytes announced, {reader.end - start} left")
         reader.position = stop
         found = reader.data[start:stop]
-        if self._is_text:
+        if self.is_text:
             if size > LONGEST_STRING_BYTES:
                 raise WireError("a string is too long")
             # Java reads a wrong sequence as a replacement character and goes on.
             return str(found, "utf-8", "replace")
-        return found if self._is_view else bytes(found)
+        return found if self.is_view else bytes(found)
 
     def give(self, value: str | bytes | memoryview | FilePieces | None, writer: Writer) -> None:
         if value is None:
-            if not self._nullable:
+            if not self.nullable:
                 raise ValueError("null where it is not allowed")
-            writer.buffer += b"\0" if self._compact else self._form.pack(-1)
+            writer.buffer += b"\0" if self.compact else self._form.pack(-1)
             return
         data: bytes | bytearray | memoryview | FilePieces
-        if self._is_text:
+        if self.is_text:
             data = value.encode("utf-8", "replace")  # type: ignore[union-attr]
             if len(data) > LONGEST_STRING_BYTES:
                 raise ValueError(f"a string of {len(data)} bytes is too long")
         else:
             data = value  # type: ignore[assignment]
         size = data.size_bytes if isinstance(data, FilePieces) else len(data)
-        writer.buffer += uvarint(size + 1) if self._compact else self._form.pack(size)
-        if self._is_view:
+        writer.buffer += uvarint(size + 1) if self.compact else self._form.pack(size)
+        if self.is_view:
             give_records(data, writer)
         else:
             writer.buffer += data  # type: ignore[arg-type]

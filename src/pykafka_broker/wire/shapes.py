@@ -22,6 +22,7 @@ class Run(Shape):
 
     def __init__(self, codes: str) -> None:
         super().__init__()
+        self.codes = codes
         self._form = struct.Struct(">" + codes)
         self.least = self._form.size
 
@@ -129,13 +130,13 @@ class Fields(Shape):
         self.tagged = tagged
         self.least = sum(shape.least for _, shape in steps) + (tagged is not None)
         tag_names = {name for name, _ in tagged.values()} if tagged else set()
-        self._unread = [(name, fresh[name]) for name in (*absent, *sorted(tag_names))]
-        self._kept = [(name, fresh[name]()) for name, lossy in absent.items() if not lossy]
-        self._tagged_defaults = {name: fresh[name]() for name in tag_names}
+        self.unread = [(name, fresh[name]) for name in (*absent, *sorted(tag_names))]
+        self.kept = [(name, fresh[name]()) for name, lossy in absent.items() if not lossy]
+        self.tagged_defaults = {name: fresh[name]() for name in tag_names}
 
     def take(self, reader: Reader) -> Any:
         value = self._new(self.made)
-        for name, fresh in self._unread:
+        for name, fresh in self.unread:
             setattr(value, name, fresh())
         value._tags = b""
         for names, shape in self.steps:
@@ -145,14 +146,16 @@ class Fields(Shape):
                 for name, part in zip(names, shape.take(reader), strict=True):
                     setattr(value, name, part)
         if self.tagged is not None:
-            count = take_uvarint(reader)
-            if count:
-                self._take_tagged(value, count, reader)
+            self.take_tagged(value, reader)
         return value
 
-    def _take_tagged(self, value: Any, count: int, reader: Reader) -> None:
+    def take_tagged(self, value: Any, reader: Reader) -> None:
+        """Read the tagged fields, which stand at the end of a struct."""
         assert self.tagged is not None
-        unknown = b""
+        count = take_uvarint(reader)
+        if not count:
+            return
+        unknown = bytearray()
         left = reader.end - reader.position
         if count * 2 > left:
             raise WireError(f"{count} tagged fields announced, {left} bytes left")
@@ -171,13 +174,13 @@ class Fields(Shape):
                     raise WireError(f"{name} is {reader.position - start} bytes long, not {size}")
             else:
                 reader.position = stop
-                unknown += bytes(reader.data[begin:stop])
-        value._tags = unknown
+                unknown += reader.data[begin:stop]
+        value._tags = bytes(unknown)
 
     def give(self, value: Any, writer: Writer) -> None:
         if type(value) is not self.made:
             raise ValueError(f"{type(value).__qualname__} where {self.made.__qualname__} is wanted")
-        for name, default in self._kept:
+        for name, default in self.kept:
             if getattr(value, name) != default:
                 raise ValueError(f"this version of {self.made.__qualname__} cannot say {name}")
         for names, shape in self.steps:
@@ -189,16 +192,17 @@ class Fields(Shape):
             else:
                 shape.give([getattr(value, name) for name in names], writer)
         if self.tagged is not None:
-            self._give_tagged(value, writer)
+            self.give_tagged(value, writer)
         elif value._tags:
             raise ValueError(f"this version of {self.made.__qualname__} has no tagged fields")
 
-    def _give_tagged(self, value: Any, writer: Writer) -> None:
+    def give_tagged(self, value: Any, writer: Writer) -> None:
+        """Write the tagged fields that differ from their defaults, and those that nobody knew."""
         assert self.tagged is not None
         found: dict[int, bytes] = unknown_tags(value._tags) if value._tags else {}
         for tag, (name, shape) in self.tagged.items():
             part = getattr(value, name)
-            if part != self._tagged_defaults[name]:
+            if part != self.tagged_defaults[name]:
                 inner = Writer()
                 shape.give(part, inner)
                 found[tag] = inner.joined()

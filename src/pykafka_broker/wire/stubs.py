@@ -27,7 +27,7 @@ _TYPES = {
     "uuid": "UUID",
 }
 
-_HEAD = '''\
+_HEAD = """\
 # Written by python -m pykafka_broker.wire.stubs from protocol_specs; change those instead.
 
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ _M = TypeVar("_M", bound=Message)
 
 def encode(message: Message, version: int) -> bytes: ...
 def decode(cls: type[_M], data: bytes | bytearray | memoryview, version: int, *, whole: bool = ...) -> _M: ...
-'''
+"""
 
 
 def text() -> str:
