@@ -39,6 +39,13 @@ QUICK: Final[Mapping[str, str]] = {
 """What makes either broker quick to test: one broker is enough, and a group forms at once."""
 
 
+COMPILED_ONCE: Final[Mapping[str, str]] = {
+    "PYTHONDONTWRITEBYTECODE": "",
+    "PYTHONPYCACHEPREFIX": str(CHECKOUT / ".cache" / "bytecode"),
+}
+"""An installed package is compiled when it is installed; so that a checkout is, too, its bytecode is kept."""
+
+
 def free_port() -> int:
     """A TCP port on loopback that nobody listens on at this moment."""
     with socket.socket() as probe:
@@ -278,7 +285,7 @@ def our_broker(
             settings["zookeeper.connect"] = coordination
         _write_properties(home / "server.properties", settings)
         command = [sys.executable, "-m", "pykafka_broker", "start", str(home / "server.properties")]
-        server = Server("pykafka-broker", command, port, home, zookeeper=coordination)
+        server = Server("pykafka-broker", command, port, home, zookeeper=coordination, environment=COMPILED_ONCE)
         try:
             if start:
                 server.start()
