@@ -98,6 +98,9 @@ class MetadataApi:
                 else:
                     known[name] = None
             return answers + self._known(known, listener, version, with_operations)
+        if any(topic.name is None for topic in asked):
+            # Neither name nor id; Apache Kafka stumbles over it and answers just this.
+            raise KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR)
         names: dict[str, None] = dict.fromkeys(topic.name or "" for topic in asked)
         present = self.metadata.topics
         missing = [name for name in names if name not in present]
@@ -228,7 +231,7 @@ class MetadataApi:
 
     @staticmethod
     def _refuse_cluster(call: Call[Any], code: ErrorCode, detail: str | None) -> messages.DescribeClusterResponse:
-        return messages.DescribeClusterResponse(error_code=code, error_message=detail or code.sentence)
+        return messages.DescribeClusterResponse(error_code=code, error_message=detail)
 
 
 def _ids_asked(asked: Sequence[messages.MetadataRequest.Topic], version: int) -> list[TopicId]:

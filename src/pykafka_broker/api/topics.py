@@ -142,7 +142,7 @@ class TopicApi:
         return messages.CreateTopicsResponse(
             topics=[
                 messages.CreateTopicsResponse.CreatableTopicResult(
-                    name=topic.name, error_code=code, error_message=code.sentence if detail is None else detail
+                    name=topic.name, error_code=code, error_message=detail
                 )
                 for topic in call.body.topics
             ]
@@ -151,7 +151,10 @@ class TopicApi:
     # DeleteTopics
 
     async def delete(self, call: Call[Any]) -> messages.DeleteTopicsResponse:
-        """Mark topics for deletion and wait until they are gone, copies, nodes and all."""
+        """Mark topics for deletion and wait until they are gone, copies, nodes and all.
+
+        A result never has an error message, as in Apache Kafka.
+        """
         body = call.body
         if not self.controller.is_active:
             return self._refuse_delete(call, ErrorCode.NOT_CONTROLLER, None)
@@ -165,7 +168,9 @@ class TopicApi:
             )
             results.append(result)
             if result.name is None:
-                result.error_code = ErrorCode.UNKNOWN_TOPIC_ID
+                # Neither name nor id: nothing that anybody may see (what Apache Kafka answers, too).
+                unnamed = topic_id == NO_TOPIC_ID
+                result.error_code = ErrorCode.TOPIC_AUTHORIZATION_FAILED if unnamed else ErrorCode.UNKNOWN_TOPIC_ID
             elif self.metadata.topic(result.name) is None:
                 result.error_code = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
             else:
@@ -199,9 +204,7 @@ class TopicApi:
             else [(name, NO_TOPIC_ID) for name in call.body.topic_names]
         )
         return messages.DeleteTopicsResponse(
-            responses=[
-                result(name=name, topic_id=topic_id, error_code=code, error_message=detail) for name, topic_id in wanted
-            ]
+            responses=[result(name=name, topic_id=topic_id, error_code=code) for name, topic_id in wanted]
         )
 
     # CreatePartitions
@@ -271,8 +274,8 @@ def _text(error: KafkaError) -> str | None:
 def _wanted(call: Call[Any]) -> list[tuple[str | None, TopicId]]:
     """What a DeleteTopics names, by name or by id; INVALID_REQUEST if one item does both."""
     if call.version < 6:
-        return [(name, NO_TOPIC_ID) for name in dict.fromkeys(call.body.topic_names)]
+        return [(name, NO_TOPIC_ID) for name in call.body.topic_names]
     for topic in call.body.topics:
         if topic.name is not None and topic.topic_id != NO_TOPIC_ID:
             raise KafkaError(ErrorCode.INVALID_REQUEST, "Topic name and topic ID can not both be specified.")
-    return list(dict.fromkeys((topic.name, TopicId(topic.topic_id)) for topic in call.body.topics))
+    return [(topic.name, TopicId(topic.topic_id)) for topic in call.body.topics]

@@ -189,6 +189,14 @@ async def test_topics_are_asked_for_by_id(tmp_path: Path) -> None:
         messages.encode(response, 12)
 
 
+async def test_a_topic_asked_for_by_neither_name_nor_id_fails_the_request(tmp_path: Path) -> None:
+    async with lone_broker(tmp_path) as broker:
+        request = messages.MetadataRequest
+        response = await broker.ask("Metadata", 12, request(topics=[request.Topic(name=None)]))
+        assert [(topic.name, topic.error_code) for topic in response.topics] == [("", ErrorCode.UNKNOWN_SERVER_ERROR)]
+        assert (response.brokers, response.cluster_id, response.controller_id) == ([], None, -1)
+
+
 @pytest.mark.parametrize("version", [10, 11])
 async def test_versions_10_and_11_cannot_ask_by_id(tmp_path: Path, version: int) -> None:
     async with lone_broker(tmp_path) as broker:

@@ -281,12 +281,28 @@ async def test_topics_are_deleted_by_id(tmp_path: Path) -> None:
         ]
 
 
+async def test_a_topic_named_twice_is_answered_twice(tmp_path: Path) -> None:
+    async with lone_broker(tmp_path) as broker:
+        for version in (5, 6):
+            await create(broker, wanted("t"))
+            results = await delete(broker, "t", "t", version=version)
+            assert [(one.name, one.error_code) for one in results] == [("t", NONE), ("t", NONE)]
+
+
+async def test_an_item_without_name_and_id_is_answered_as_something_nobody_may_see(tmp_path: Path) -> None:
+    async with lone_broker(tmp_path) as broker:
+        request = messages.DeleteTopicsRequest
+        body = request(topics=[request.DeleteTopicState()], timeout_ms=5_000)
+        (result,) = (await broker.ask("DeleteTopics", 6, body)).responses
+        assert (result.name, result.error_code) == (None, ErrorCode.TOPIC_AUTHORIZATION_FAILED)
+
+
 async def test_name_and_id_together_are_an_invalid_request(tmp_path: Path) -> None:
     async with lone_broker(tmp_path) as broker:
         request = messages.DeleteTopicsRequest
         body = request(topics=[request.DeleteTopicState(name="t", topic_id=UUID(int=7))], timeout_ms=5_000)
         (result,) = (await broker.ask("DeleteTopics", 6, body)).responses
-        assert result.error_code == ErrorCode.INVALID_REQUEST
+        assert (result.error_code, result.error_message) == (ErrorCode.INVALID_REQUEST, None)
 
 
 async def test_a_topic_that_is_not_there_cannot_be_deleted(tmp_path: Path) -> None:
