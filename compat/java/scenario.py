@@ -16,7 +16,7 @@ A file in `scenarios/` is one scenario. Its lines:
     end c1                            ends the command that was started in the background as c1
 
 Wishes: `sorted` (the lines of the output have no order), `figures` (it prints measurements), `background NAME`,
-`until TEXT` (run again until the output contains TEXT), versions.
+`until PATTERN` (run again until that is found in the output), versions.
 `{zookeeper}` stands for the ensemble's address, `{data}` for the folder with the broker's log.
 What the steps do is left to `transcripts`.
 """

@@ -114,7 +114,7 @@ class _Performance:
             return
         outcome = running.wait(WITHIN_S)
         deadline = time.monotonic() + UNTIL_WITHIN_S
-        while run.until and run.until not in outcome.output and time.monotonic() < deadline:
+        while run.until and not re.search(run.until, outcome.output) and time.monotonic() < deadline:
             time.sleep(0.1)
             outcome = self._tools.begin(run.tool, self._server.bootstrap, arguments, typed).wait(WITHIN_S)
         self._write(run, outcome)

@@ -7,7 +7,7 @@ around is ``runtime/dynamic_configs``'s.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from pykafka_broker.config.broker import BrokerSettings
@@ -17,6 +17,7 @@ from pykafka_broker.config.setting import Mode, Setting
 from pykafka_broker.config.synonyms import broker_synonyms, overridden, topic_synonyms
 from pykafka_broker.config.topic import TopicSettings
 from pykafka_broker.model.errors import ErrorCode, KafkaError
+from pykafka_broker.model.names import java_string_hash
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -323,6 +324,24 @@ def _sensible(entries: Mapping[str, str], *, per_broker: bool) -> tuple[Mapping[
 
 
 def wanted(shown: Iterable[ShownConfig], keys: Iterable[str] | None) -> list[ShownConfig]:
-    """Those whose names were asked for; all of them when no name was."""
+    """Those whose names were asked for; all of them when no name was. In the order of Kafka's answer."""
     names = set(keys or ())
-    return [config for config in shown if not names or config.name in names]
+    found = {config.name: config for config in shown if not names or config.name in names}
+    return [found[name] for name in _in_scala_order(found)]
+
+
+def _in_scala_order(names: Collection[str]) -> list[str]:
+    """As a mutable ``HashMap`` of Scala 2.13 gives them, which is where Kafka keeps them until it answers.
+
+    The Java client up to 3.1 shows settings in an order that depends on this one.
+    """
+    buckets = 16
+    while len(names) > buckets * 0.75:
+        buckets *= 2
+
+    def place(name: str) -> tuple[int, int]:
+        value = java_string_hash(name) & 0xFFFFFFFF
+        mixed = value ^ value >> 16
+        return mixed & (buckets - 1), mixed - (1 << 32) if mixed >> 31 else mixed
+
+    return sorted(names, key=place)
