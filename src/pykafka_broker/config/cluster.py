@@ -39,7 +39,7 @@ class ClusterSettings(Section):
         rule=at_least(1),
         mode=Mode.CLUSTER_WIDE,
         importance=Importance.HIGH,
-        says="Accepted and ignored; chores run on one event loop.",
+        says="Threads for work on files that would hold up everything else.",
     )
     broker_id: int = setting(
         "broker.id",

@@ -112,7 +112,7 @@ class Section:
         for name, definition in list(vars(cls).items()):
             if isinstance(definition, Setting):
                 if definition.name != name:
-                    raise TypeError(f"the field of {definition.key} is called {name}")
+                    raise TypeError(f"the field of {definition.key} must be called {definition.name}, not {name}")
                 settings[definition.key] = definition
                 setattr(cls, name, definition.default)  # an instance holds only what differs
         cls.SETTINGS = settings
