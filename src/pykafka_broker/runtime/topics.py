@@ -198,6 +198,9 @@ class Topics:
             return count
 
     async def _read(self, name: str) -> tuple[nodes.TopicAssignment | None, int]:
+        if name in ("", ".", ".."):
+            # No name for a node: Apache Kafka's ZooKeeper client throws, and this is all that its caller hears.
+            raise KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR)
         if not is_legal_name(name):
             return None, -1
         try:
