@@ -28,6 +28,8 @@ from pykafka_broker.wire.exchange import Call
 
 GROUP, TRANSACTION, SHARE = 0, 1, 2
 """Key types."""
+SHARE_SINCE = 6
+"""The version that knows of share groups."""
 
 _NOBODY = Address("", -1, 0)
 
@@ -60,7 +62,7 @@ class CoordinatorApi:
         if not GROUP <= body.key_type <= SHARE:
             raise KafkaError(ErrorCode.INVALID_REQUEST)
         if call.version < 4:
-            error, broker, address = await self._coordinator(body.key_type, body.key, listener)
+            error, broker, address = await self._coordinator(call.version, body.key_type, body.key, listener)
             return response(
                 error_code=error,
                 error_message=_sentence(error),
@@ -70,7 +72,7 @@ class CoordinatorApi:
             )
         found = []
         for key in body.coordinator_keys:
-            error, broker, address = await self._coordinator(body.key_type, key, listener)
+            error, broker, address = await self._coordinator(call.version, body.key_type, key, listener)
             found.append(
                 response.Coordinator(
                     key=key, node_id=broker, host=address.host, port=address.port, error_code=error, error_message=""
@@ -78,13 +80,15 @@ class CoordinatorApi:
             )
         return response(coordinators=found)
 
-    async def _coordinator(self, kind: int, key: str, listener: str) -> tuple[ErrorCode, BrokerId, Address]:
-        if kind == SHARE:
+    async def _coordinator(
+        self, version: int, kind: int, key: str, listener: str
+    ) -> tuple[ErrorCode, BrokerId, Address]:
+        if kind == SHARE and version < SHARE_SINCE:
             return ErrorCode.INVALID_REQUEST, NO_BROKER, _NOBODY
         topic, count = (
             (GROUP_METADATA_TOPIC, self.group_partitions)
             if kind == GROUP
-            else (TRANSACTION_STATE_TOPIC, self.transaction_partitions)
+            else (TRANSACTION_STATE_TOPIC, self.transaction_partitions if kind == TRANSACTION else None)
         )
         not_available = ErrorCode.COORDINATOR_NOT_AVAILABLE, NO_BROKER, _NOBODY
         if count is None:

@@ -74,7 +74,7 @@ class GroupOffsetApi:
         if not known:
             return answer
         if call.version == 0:
-            answer.topics += [await self._commit_to_tree(body.group_id, topic) for topic in known]
+            answer.topics = _merged(refused, [await self._commit_to_tree(body.group_id, topic) for topic in known])
             return answer
         if refused:
             body.topics = known
@@ -240,24 +240,18 @@ class GroupOffsetApi:
         if isinstance(told, ErrorCode):
             return response(error_code=told)
         errors = dict(zip(known, told, strict=True))
-        return response(
-            topics=[
-                response.Topic(
-                    name=topic.name,
-                    partitions=[
-                        response.Partition(
-                            partition_index=wanted.partition_index,
-                            error_code=errors.get(
-                                TopicPartition(topic.name, wanted.partition_index),
-                                ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
-                            ),
-                        )
-                        for wanted in topic.partitions
-                    ],
+        answers: dict[str, messages.OffsetDeleteResponse.Topic] = {}
+        for topic in body.topics:
+            answer = answers.setdefault(topic.name, response.Topic(name=topic.name))
+            for wanted in topic.partitions:
+                partition = TopicPartition(topic.name, wanted.partition_index)
+                answer.partitions.append(
+                    response.Partition(
+                        partition_index=wanted.partition_index,
+                        error_code=errors.get(partition, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION),
+                    )
                 )
-                for topic in body.topics
-            ]
-        )
+        return response(topics=list(answers.values()))
 
     @staticmethod
     def _refuse_delete(call: Call[Any], code: ErrorCode, detail: str | None) -> messages.OffsetDeleteResponse:

@@ -7,7 +7,6 @@ here; ``codec.py`` fails to write what does not fit.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -46,9 +45,17 @@ class Message(Structure):
     """By version, what ``codec.py`` made to read and write this message."""
 
 
-@lru_cache(None)
+_made: dict[str, type[Message]] = {}
+
+
 def message_class(name: str) -> type[Message]:
     """The class of a message; ``KeyError`` if the specs have none of that name."""
+    made = _made.get(name)
+    # Two threads may make a class at the same time, each for its own broker: both must go on with the same one.
+    return made if made is not None else _made.setdefault(name, _make(name))
+
+
+def _make(name: str) -> type[Message]:
     found = spec.message(name)
     nested: dict[str, type[Structure]] = {}
     for struct in reversed(found.structs):

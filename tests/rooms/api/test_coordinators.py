@@ -74,9 +74,10 @@ async def test_transactional_ids_are_answered_by_their_own_topic(desk: GroupDesk
     assert (answer.error_code, answer.node_id) == (0, 1)
 
 
-async def test_share_groups_do_not_exist(desk: GroupDesk) -> None:
-    (answer,) = (await desk.ask(6, find(6, "g:x:0", key_type=2))).coordinators
-    assert answer.error_code == ErrorCode.INVALID_REQUEST
+@pytest.mark.parametrize("version, error", [(5, ErrorCode.INVALID_REQUEST), (6, NOT_AVAILABLE)])
+async def test_nobody_coordinates_share_groups(desk: GroupDesk, version: int, error: ErrorCode) -> None:
+    (answer,) = (await desk.ask(version, find(version, "g:x:0", key_type=2))).coordinators
+    assert (answer.error_code, answer.error_message) == (error, "")
 
 
 @pytest.mark.parametrize("version", [1, 6])
