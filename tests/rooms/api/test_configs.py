@@ -2,8 +2,8 @@
 
 ``observed/*_configs.jsonl`` are conversations with a broker of Kafka 3.9.1 (fresh topics ``d1`` and ``d2``), one
 exchange a line: of an alteration the error code and message of each resource, of a description every setting that some
-layer above the file says something of. Left out: a topic called ``..`` (Kafka tells how ZooKeeper dislikes the path), and a
-resource that comes twice in AlterConfigs (Kafka gives no answer at all).
+layer above the file says something of. Left out: a topic called ``..`` (Kafka tells how ZooKeeper dislikes the path),
+and a resource that comes twice in AlterConfigs (Kafka gives no answer at all).
 """
 
 from __future__ import annotations
