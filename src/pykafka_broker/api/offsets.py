@@ -31,6 +31,8 @@ from pykafka_broker.wire.exchange import Call
 
 _SPECIAL_SINCE = {-1: 0, -2: 0, -3: 7, -4: 8, -5: 9}
 """The special timestamps of ListOffsets and the version that first knew each."""
+_EPOCH_SINCE = 4
+"""The version of ListOffsets that first tells the leader epoch of what it found."""
 _HIGH_WATERMARK = -1
 
 
@@ -87,7 +89,8 @@ class OffsetApi:
             isolation = Isolation.READ_COMMITTED if call.body.isolation_level == 1 else Isolation.READ_UNCOMMITTED
             found = leadership.log.offset_for_time(asked.timestamp, isolation)
             answer.offset, answer.timestamp = Offset(found.offset), found.timestamp
-            answer.leader_epoch = LeaderEpoch(found.leader_epoch)
+            if call.version >= _EPOCH_SINCE:
+                answer.leader_epoch = LeaderEpoch(found.leader_epoch)
         except KafkaError as error:
             answer.error_code = error.code
         return answer
