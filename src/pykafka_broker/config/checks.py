@@ -53,6 +53,12 @@ _DEMANDS = (
         lambda s: bool(s.directories),
     ),
     _Demand(
+        "log.cleaner.threads",
+        "log.cleaner.threads must be at least 1; log.cleaner.enable=false switches the cleaner off",
+        lambda s: s.log_cleaner_threads >= 1,
+        is_requirement=False,
+    ),
+    _Demand(
         "log.cleaner.dedupe.buffer.size",
         "log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.",
         lambda s: s.log_cleaner_dedupe_buffer_size // max(1, s.log_cleaner_threads) > 1024 * 1024,

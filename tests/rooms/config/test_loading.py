@@ -108,6 +108,10 @@ def test_all_contradictions_are_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        (
+            "log.cleaner.threads=0",
+            "log.cleaner.threads must be at least 1; log.cleaner.enable=false switches the cleaner off",
+        ),
         ("log.roll.ms=0", "log.roll.ms must be greater than or equal to 1"),
         ("log.roll.jitter.ms=-1", "log.roll.jitter.ms must be greater than or equal to 0"),
         ("log.dirs=", "At least one log directory must be defined via log.dirs or log.dir."),

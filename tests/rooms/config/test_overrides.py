@@ -212,6 +212,7 @@ def test_a_broker_setting_is_checked_with_all_the_others() -> None:
         layers, {"num.io.threads": "100"}, per_broker=False
     )
     assert "double the current value 1" in refused(layers, {"log.cleaner.threads": "3"}, per_broker=False)
+    assert "must be at least 1" in refused(layers, {"log.cleaner.threads": "0"}, per_broker=False)
     assert "Class foo could not be found." in refused(layers, {"principal.builder.class": "foo"}, per_broker=True)
 
 
