@@ -15,6 +15,7 @@ class MemoryLogs:
 
     def __init__(self) -> None:
         self.logs: dict[TopicPartition, PartitionLog] = {}
+        self.disks: dict[TopicPartition, MemoryDisk] = {}
         self.broken: set[TopicPartition] = set()
 
     def get(self, partition: TopicPartition) -> PartitionLog | None:
@@ -23,7 +24,8 @@ class MemoryLogs:
     def create(self, partition: TopicPartition, topic_id: TopicId, settings: TopicSettings) -> PartitionLog:
         if partition in self.broken:
             raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR)
-        log = self.logs[partition] = PartitionLog.create(MemoryDisk(), partition, topic_id, settings, Millis(0))
+        disk = self.disks[partition] = MemoryDisk()
+        log = self.logs[partition] = PartitionLog.create(disk, partition, topic_id, settings, Millis(0))
         return log
 
     def delete(self, partition: TopicPartition) -> None:

@@ -135,6 +135,8 @@ class ControlLoop:
             await term.run()
         finally:
             self._term = None
+            for topic in term.controller.cluster.topics:
+                self.changes.ring(topic)
             self._say(Fact("ControllerResigned", fields={"epoch": elected.epoch}))
 
 

@@ -143,6 +143,8 @@ class Leaderships:
         """The ``czxid`` of our registration; set by whoever registers, -1 accepts every controller's."""
         self.on_lead: Callable[[TopicPartition, Leadership], None] = lambda partition, leadership: None
         self.on_resign: Callable[[TopicPartition], None] = lambda partition: None
+        self.on_gone: Callable[[list[TopicPartition]], None] = lambda partitions: None
+        """Partitions of the cluster, led here or elsewhere, have been deleted."""
         self._logs = logs
         self._metadata = metadata
         self._settings = settings
@@ -235,13 +237,13 @@ class Leaderships:
         if self.me not in state.replicas:
             return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
         try:
-            log = self._log(partition, topic_id)
+            self._become(partition, topic_id, self._log(partition, topic_id), state, known)
         except KafkaError as failure:
             if failure.code == ErrorCode.KAFKA_STORAGE_ERROR:
                 self._offline.add(partition)
+                self._let_go(partition)
             return failure.code
         self._offline.discard(partition)
-        self._become(partition, topic_id, log, state, known)
         return ErrorCode.NONE
 
     def _log(self, partition: TopicPartition, topic_id: TopicId) -> PartitionLog:
@@ -324,12 +326,8 @@ class Leaderships:
             return ErrorCode.KAFKA_STORAGE_ERROR
         if known is not None and epoch >= 0 and epoch < known.leader_epoch:
             return ErrorCode.FENCED_LEADER_EPOCH
-        if known is not None and delete:
-            del self._hosted[partition]
-            if known.is_leader:
-                self.on_resign(partition)
-            known.is_stopped = True
-            self._changes.ring(partition)
+        if delete:
+            self._let_go(partition)
         if delete and self._logs.get(partition) is not None:
             try:
                 self._logs.delete(partition)
@@ -337,11 +335,22 @@ class Leaderships:
                 return failure.code
         return ErrorCode.NONE
 
+    def _let_go(self, partition: TopicPartition) -> None:
+        """Serve the partition no more; those who wait on it are woken to find that out."""
+        known = self._hosted.pop(partition, None)
+        if known is not None:
+            if known.is_leader:
+                self.on_resign(partition)
+            known.is_stopped = True
+            self._changes.ring(partition)
+
     def update_metadata(self, request: messages.UpdateMetadataRequest) -> messages.UpdateMetadataResponse:
         """Pass an UpdateMetadata on to the cache, unless it comes from a controller or a life that is over."""
         if request.broker_epoch != -1 and request.broker_epoch < self.broker_epoch:
             return messages.UpdateMetadataResponse(error_code=ErrorCode.STALE_BROKER_EPOCH)
-        error, _gone = self._metadata.update(request)
+        error, gone = self._metadata.update(request)
+        if gone:
+            self.on_gone(gone)
         return messages.UpdateMetadataResponse(error_code=error)
 
     async def obey(self, request: Any) -> Any:

@@ -194,6 +194,9 @@ class Metadata:
         partitions = {} if topic is None else dict(topic.partitions)
         if topic is not None and topic_id == NO_TOPIC_ID:
             topic_id = topic.topic_id
+        if topic is not None and topic_id != topic.topic_id != NO_TOPIC_ID:
+            # Another topic of the same name: nothing of the earlier one is true any more.
+            partitions = {}
         for state in states:
             if state.leader == LEADER_DURING_DELETE:
                 if partitions.pop(state.partition_index, None) is not None:

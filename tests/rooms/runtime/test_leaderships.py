@@ -186,6 +186,17 @@ def test_a_broken_disk_is_told_to_controller_and_clients_until_it_works_again() 
     assert broker.leaderships.leader(T0).is_leader
 
 
+def test_a_disk_that_breaks_when_leadership_begins_takes_the_partition_away() -> None:
+    broker = Broker()
+    broker.leads()
+    leadership = broker.leaderships.leader(T0)
+    broker.logs.disks[T0].fail_next = True
+    assert broker.leads(epoch=1) == ErrorCode.KAFKA_STORAGE_ERROR
+    assert broker.refusal() == ErrorCode.KAFKA_STORAGE_ERROR
+    assert not leadership.is_leader
+    assert broker.heard[-1] == ("resign", 0)
+
+
 def test_controllers_and_lives_that_are_over_are_not_obeyed() -> None:
     broker = Broker()
     assert broker.leaderships.lead_and_follow(order(controller_epoch=4)).error_code == NONE
@@ -288,6 +299,18 @@ def test_a_partition_led_elsewhere_and_one_that_does_not_exist_are_told_apart() 
     state = update.PartitionState(leader=2, isr=[2], replicas=[2])
     broker.metadata.update(update(topic_states=[update.TopicState(topic_name="t", partition_states=[state])]))
     assert broker.refusal() == ErrorCode.NOT_LEADER_OR_FOLLOWER
+
+
+def test_it_is_told_which_partitions_are_gone_from_the_cluster_led_here_or_elsewhere() -> None:
+    broker = Broker()
+    gone: list[TopicPartition] = []
+    broker.leaderships.on_gone = gone.extend
+    update = messages.UpdateMetadataRequest
+    for leader in (2, -2, -2):
+        state = update.PartitionState(leader=leader, isr=[2], replicas=[2])
+        told = update(broker_epoch=50, topic_states=[update.TopicState(topic_name="t", partition_states=[state])])
+        assert broker.leaderships.update_metadata(told).error_code == NONE
+    assert gone == [T0]
 
 
 def test_acks_all_needs_enough_replicas_in_sync_but_never_more_than_there_are() -> None:

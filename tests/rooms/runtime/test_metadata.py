@@ -95,8 +95,9 @@ def test_a_controller_whose_time_is_over_is_not_believed() -> None:
 
 def test_a_topic_with_another_id_replaces_the_earlier_one() -> None:
     metadata = cache()
-    metadata.update(update(part(0, 0)))
+    metadata.update(update(part(0, 0), part(1, 0)))
     metadata.update(update(part(0, 0), topic_id=UUID(int=8)))
+    assert list(metadata.topics["t"].partitions) == [0]
     assert metadata.topic_name(ID) is None
     assert metadata.topic_id("t") == UUID(int=8)
 
