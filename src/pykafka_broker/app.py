@@ -257,6 +257,7 @@ class _Broker:
         self.configs.on_broker.append(lambda _settings: self._configure(None))
         self.leaderships.on_lead = self._lead
         self.leaderships.on_resign = self._resign
+        self.leaderships.on_gone = lambda partitions: services.start_soon(self._forget, partitions)
         await services.start(self.groups.run)
         services.start_soon(self.keeper.run)
         services.start_soon(house.during_sessions, self.membership.serve)
@@ -294,6 +295,10 @@ class _Broker:
     def _resign(self, partition: TopicPartition) -> None:
         if partition.topic == GROUP_METADATA_TOPIC:
             self.groups.resign(partition.partition)
+
+    async def _forget(self, partitions: list[TopicPartition]) -> None:
+        """Partitions were deleted; groups lose their positions in them (``GroupCoordinator.onPartitionsDeleted``)."""
+        await self.groups.tell_all(lambda group, now, ticket: group.forget_partitions(now, ticket, partitions))
 
     async def _know_our_part(self) -> None:
         """Return when the controller has told of us and of every topic that there is."""
