@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from compat.waiting import PATIENCE_S, until
 
-Setting = str | int | float | bool
+Setting = str | int | float | bool | Callable[..., object]
 
 
 def create_topic(bootstrap: str, name: str, partitions: int = 1, **config: str) -> str:
@@ -51,7 +51,7 @@ def produce(
 
 def consumer(bootstrap: str, group: str, **settings: Setting) -> Consumer:
     """A consumer that starts at the beginning; further settings with ``_`` for ``.``"""
-    given = {key.replace("_", "."): value for key, value in settings.items()}
+    given = {key if key.startswith("on_") else key.replace("_", "."): value for key, value in settings.items()}
     return Consumer(
         {
             "bootstrap.servers": bootstrap,

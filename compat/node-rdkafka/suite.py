@@ -112,7 +112,7 @@ def _run_file(package: Path, file: str, bootstrap: str) -> dict[str, str]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             [
-                "node", "../mocha/bin/mocha.js", "--exit", "--timeout", "120000", "--ui", "exports",
+                "node", "../mocha/bin/mocha.js", "--exit", "--timeout", "120000",
                 "--reporter", "json", "--reporter-option", f"output={report}", f"e2e/{file}",
             ],
             cwd=package,
