@@ -13,7 +13,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from pykafka_broker.group.classic import JOIN, MEMBER, SYNC, ClassicGroup
+from pykafka_broker.group.classic import ClassicGroup
+from pykafka_broker.group.rebalance import JOIN, MEMBER, SYNC
 from pykafka_broker.group.records import decode
 from pykafka_broker.group.states import GroupState
 from pykafka_broker.model.errors import ErrorCode

@@ -18,7 +18,9 @@ from typing import Any, Protocol
 
 from pykafka_broker.api.groups import shard_of
 from pykafka_broker.api.routes import Route
-from pykafka_broker.group.coordinator import GroupCoordinator, java_length, refused_commit
+from pykafka_broker.group import commits
+from pykafka_broker.group.commits import java_length
+from pykafka_broker.group.coordinator import GroupCoordinator
 from pykafka_broker.group.records import CommittedOffset
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import GroupId, Offset, TopicPartition
@@ -84,7 +86,7 @@ class GroupOffsetApi:
                 lambda group, now, ticket: group.commit_offsets(now, ticket, body)
             )
         except KafkaError as error:
-            stored = refused_commit(error.code, body)
+            stored = commits.refused(error.code, body)
         if not refused:
             return stored
         answer.topics = _merged(refused, stored.topics)
@@ -139,7 +141,7 @@ class GroupOffsetApi:
 
     @staticmethod
     def _refuse_commit(call: Call[Any], code: ErrorCode, detail: str | None) -> messages.OffsetCommitResponse:
-        return refused_commit(code, call.body)
+        return commits.refused(code, call.body)
 
     # -- OffsetFetch ---------------------------------------------------------------------------------------------
 

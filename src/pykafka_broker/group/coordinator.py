@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from pykafka_broker.group.classic import JOIN, MEMBER, PENDING, SYNC, ClassicGroup, DeadlineKey, Joiner, Rules
+from pykafka_broker.group import commits
+from pykafka_broker.group.classic import ClassicGroup, Joiner
 from pykafka_broker.group.deadlines import Deadlines
 from pykafka_broker.group.decision import Decision, Reply
 from pykafka_broker.group.members import Member
-from pykafka_broker.group.records import NO_EXPIRY, CommittedOffset, GroupRecord, OffsetRecord, Record
+from pykafka_broker.group.rebalance import JOIN, MEMBER, PENDING, SYNC, DeadlineKey, Rules
+from pykafka_broker.group.records import CommittedOffset, GroupRecord, OffsetRecord, Record
 from pykafka_broker.group.states import GroupState
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.identity import Client
@@ -29,7 +31,6 @@ _LONGEST_NAME_BYTES = 32_767 - 37
 """The limit of a string on the wire, less what a member id has besides its client id or instance id."""
 _SHORT_NAME = 1_000
 """A name of so few characters fits in any case."""
-_LATEST = (1 << 63) - 1
 EXPIRY = "expiry"
 _LOOK_FOR_EXPIRED: DeadlineKey = (EXPIRY, "", "")
 
@@ -224,64 +225,20 @@ class GroupCoordinator:
         """Store where a group stands; one batch of records, or one error for all partitions."""
         decision = Decision(self.replay)
         group = self._groups.get(request.group_id)
-        error = self._commit_refusal(group, request)
+        error = commits.refusal(group, request)
         if error is not None:
-            decision.reply(ticket, refused_commit(error, request))
+            decision.reply(ticket, commits.refused(error, request))
             return decision.outcome()
         if group is not None and group.state is not GroupState.EMPTY:
             group.touch(now, request.member_id)
-        response, records = self._committed(now, request)
+        response, records = commits.records_of(now, request, self._settings.offset_metadata_max_bytes)
         if sum(record.size_bytes for record in records) > self._rules.max_record_bytes:
-            decision.reply(ticket, refused_commit(ErrorCode.INVALID_COMMIT_OFFSET_SIZE, request))
+            decision.reply(ticket, commits.refused(ErrorCode.INVALID_COMMIT_OFFSET_SIZE, request))
             return decision.outcome()
         for record in records:
             decision.store(record)
         decision.reply(ticket, response)
         return decision.outcome()
-
-    def _commit_refusal(self, group: ClassicGroup | None, request: messages.OffsetCommitRequest) -> ErrorCode | None:
-        generation = request.generation_id_or_member_epoch
-        if group is None:
-            return ErrorCode.ILLEGAL_GENERATION if generation >= 0 else None
-        if generation < 0 and group.state is GroupState.EMPTY:
-            return None
-        if generation < 0 and not request.member_id and request.group_instance_id is None:
-            return ErrorCode.UNKNOWN_MEMBER_ID
-        refusal = group.refusal(request.member_id, request.group_instance_id)
-        if refusal is not None:
-            return refusal
-        if generation != group.generation:
-            return ErrorCode.ILLEGAL_GENERATION
-        if group.state is GroupState.COMPLETING_REBALANCE:
-            return ErrorCode.REBALANCE_IN_PROGRESS
-        return None
-
-    def _committed(
-        self, now: Millis, request: messages.OffsetCommitRequest
-    ) -> tuple[messages.OffsetCommitResponse, list[OffsetRecord]]:
-        response, records = messages.OffsetCommitResponse(), []
-        retention = request.retention_time_ms
-        expires = NO_EXPIRY if retention == -1 else min(now + retention, _LATEST)
-        limit = self._settings.offset_metadata_max_bytes
-        for topic in request.topics:
-            answers = []
-            for wanted in topic.partitions:
-                metadata = wanted.committed_metadata or ""
-                error = ErrorCode.NONE
-                if java_length(metadata) > limit:
-                    error = ErrorCode.OFFSET_METADATA_TOO_LARGE
-                else:
-                    committed_at = now if wanted.commit_timestamp == -1 else wanted.commit_timestamp
-                    committed = CommittedOffset(
-                        wanted.committed_offset, wanted.committed_leader_epoch, metadata, committed_at, expires
-                    )
-                    partition = TopicPartition(topic.name, wanted.partition_index)
-                    records.append(OffsetRecord(request.group_id, partition, committed))
-                answers.append(
-                    messages.OffsetCommitResponse.Partition(partition_index=wanted.partition_index, error_code=error)
-                )
-            response.topics.append(messages.OffsetCommitResponse.Topic(name=topic.name, partitions=answers))
-        return response, records
 
     def fetch_offsets(
         self, now: Millis, ticket: Ticket, group_id: GroupId, topics: Sequence[tuple[str, Sequence[int]]] | None
@@ -428,23 +385,6 @@ class GroupCoordinator:
             del self._groups[group.group_id]
 
 
-def refused_commit(error: ErrorCode, request: messages.OffsetCommitRequest) -> messages.OffsetCommitResponse:
-    """The same error for every partition of the request."""
-    response = messages.OffsetCommitResponse
-    return response(
-        topics=[
-            response.Topic(
-                name=topic.name,
-                partitions=[
-                    response.Partition(partition_index=wanted.partition_index, error_code=error)
-                    for wanted in topic.partitions
-                ],
-            )
-            for topic in request.topics
-        ]
-    )
-
-
 def _answer(ticket: Ticket, reply: Reply) -> Decided:
     return Outcome({ticket: reply})
 
@@ -479,8 +419,3 @@ def _distinct(protocols: Iterable[messages.JoinGroupRequest.Protocol]) -> tuple[
     for protocol in protocols:
         named.setdefault(protocol.name, bytes(protocol.metadata))
     return tuple(named.items())
-
-
-def java_length(text: str) -> int:
-    """How long Java thinks a string is: in UTF-16 units."""
-    return len(text) + sum(character > "\uffff" for character in text)

@@ -375,3 +375,30 @@ def _code(answer: Any) -> int:
         (code,) = {partition.error_code for topic in answer.topics for partition in topic.partitions}
         return code
     return int(answer.error_code)
+
+
+PATIENT: dict[str, Any] = {"session_ms": 30_000, "rebalance_ms": 20_000}
+"""Members whose sessions outlast a rebalance."""
+
+
+def pair(group: Story, **how: Any) -> Story:
+    """Two members, a leads, both synced, in a group without an initial delay; ends at time 0 in generation 2."""
+    group.at(0).joins("a", **how).hears(a=joined(generation=1, leader=True))
+    group.syncs("a", a=b"all").hears(a=synced(b"all"))
+    group.joins("b", **how).hears_nothing()
+    group.joins("a", **how).hears(a=joined(generation=2, leader=True), b=joined(generation=2, leader=False))
+    return group.syncs("b").syncs("a", a=b"0", b=b"1").hears(a=synced(b"0"), b=synced(b"1"))
+
+
+def static_pair(group: Story, **how: Any) -> Story:
+    """As ``pair``, with instance ids i-a and i-b."""
+    group.at(0).joins("a", instance="i-a", **how).hears(a=joined(leader=True)).syncs("a", a=b"all")
+    group.hears(a=synced(b"all")).joins("b", instance="i-b", **how).joins("a", **how)
+    group.hears(a=joined(generation=2, leader=True), b=joined(generation=2))
+    return group.syncs("b").syncs("a", a=b"0", b=b"1").hears(a=synced(b"0"), b=synced(b"1"))
+
+
+def alone(group: Story, **how: Any) -> Story:
+    """One member in generation 1, stable, with an endless session."""
+    how = {"session_ms": 1_800_000, "rebalance_ms": 1_800_000, **how}
+    return group.joins("a", **how).hears(a=joined()).syncs("a", a=b"x").hears(a=synced(b"x"))
