@@ -96,6 +96,7 @@ async def test_marking_twice_is_marking_once(tmp_path: Path) -> None:
     async with lone_broker(tmp_path) as broker:
         await broker.topics.create(new("t"))
         with trio.fail_after(5):
+            await broker.led("t")
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(broker.topics.mark_for_deletion, "t")
                 nursery.start_soon(broker.topics.mark_for_deletion, "t")
