@@ -247,7 +247,11 @@ class _Broker:
         )
         self.producer_ids = ProducerIds(self._producer_id_block, services.start_soon)
         self.groups = Shards(
-            lambda: GroupCoordinator(settings, lambda: str(uuid.uuid4())),
+            lambda: GroupCoordinator(
+                settings,
+                lambda: str(uuid.uuid4()),
+                max_record_bytes=self.configs.topic_settings(GROUP_METADATA_TOPIC).max_message_bytes,
+            ),
             records.decode,
             lambda: self._partition_count(GROUP_METADATA_TOPIC, settings.offsets_topic_num_partitions),
             clock,

@@ -15,7 +15,7 @@ from pykafka_broker.group.deadlines import Deadlines
 from pykafka_broker.group.decision import Decision, Reply
 from pykafka_broker.group.members import Member
 from pykafka_broker.group.rebalance import JOIN, MEMBER, PENDING, SYNC, DeadlineKey, Rules
-from pykafka_broker.group.records import CommittedOffset, GroupRecord, OffsetRecord, Record
+from pykafka_broker.group.records import CommittedOffset, GroupRecord, OffsetRecord, Record, fit
 from pykafka_broker.group.states import GroupState
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.identity import Client
@@ -31,6 +31,8 @@ _LONGEST_NAME_BYTES = 32_767 - 37
 """The limit of a string on the wire, less what a member id has besides its client id or instance id."""
 _SHORT_NAME = 1_000
 """A name of so few characters fits in any case."""
+BATCH_BYTES = 61
+"""What a batch takes besides its records."""
 EXPIRY = "expiry"
 _LOOK_FOR_EXPIRED: DeadlineKey = (EXPIRY, "", "")
 
@@ -60,10 +62,12 @@ class GroupCoordinator:
     """What is stored changes only in ``replay``; deadlines and parked tickets are forgotten by a failover."""
 
     def __init__(self, settings: Settings, new_id: Callable[[], str], *, max_record_bytes: int = 1_000_000) -> None:
-        """``new_id`` makes the random part of member ids; ``max_record_bytes`` is what one stored batch may hold."""
+        """``new_id`` makes the random part of member ids; ``max_record_bytes`` is how large a stored batch may be."""
         self._settings = settings
         self._new_id = new_id
-        self._rules = Rules(settings.group_initial_rebalance_delay_ms, settings.group_max_size, max_record_bytes)
+        self._rules = Rules(
+            settings.group_initial_rebalance_delay_ms, settings.group_max_size, max_record_bytes - BATCH_BYTES
+        )
         self._deadlines: Deadlines[DeadlineKey] = Deadlines()
         self._groups: dict[GroupId, ClassicGroup] = {}
 
@@ -232,7 +236,7 @@ class GroupCoordinator:
         if group is not None and group.state is not GroupState.EMPTY:
             group.touch(now, request.member_id)
         response, records = commits.records_of(now, request, self._settings.offset_metadata_max_bytes)
-        if sum(record.size_bytes for record in records) > self._rules.max_record_bytes:
+        if not fit(records, self._rules.max_record_bytes):
             decision.reply(ticket, commits.refused(ErrorCode.INVALID_COMMIT_OFFSET_SIZE, request))
             return decision.outcome()
         for record in records:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pykafka_broker.group.deadlines import Deadlines
 from pykafka_broker.group.decision import Decision
 from pykafka_broker.group.members import Member
+from pykafka_broker.group.records import fit
 from pykafka_broker.group.standing import Standing
 from pykafka_broker.group.states import GroupState
 from pykafka_broker.model.errors import ErrorCode
@@ -37,7 +38,7 @@ class Rules:
     initial_rebalance_delay_ms: int
     max_size: int
     max_record_bytes: int
-    """What fits into one batch of the offsets topic."""
+    """What the records of one batch of the offsets topic may take."""
 
 
 class Rebalancing(Standing):
@@ -203,7 +204,7 @@ class Rebalancing(Standing):
             )
         complete = {member.member_id: assignments.get(member.member_id, b"") for member in self.members}
         record = self._record(complete, protocol=self.protocol, generation=self.generation)
-        if record.size_bytes > self._rules.max_record_bytes:
+        if not fit([record], self._rules.max_record_bytes):
             # What a leader may not store it must not hand out (``storeGroup`` turns this into an unknown error).
             decision.tell("GroupTooLarge", Level.ERROR, group=self.group_id, size_bytes=record.size_bytes)
             self._call_off_sync(now, decision, ErrorCode.UNKNOWN_SERVER_ERROR)

@@ -6,6 +6,7 @@ A record's key begins with an int16 that says what the record is about (0 and 1:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pykafka_broker.model.names import NO_EPOCH, GroupId, LeaderEpoch, Offset, TopicPartition
@@ -23,6 +24,9 @@ _NEWEST_OFFSET_VALUE = 4
 _NEWEST_GROUP_VALUE = 4
 
 NO_EXPIRY = -1
+
+_RECORD_BYTES = 32
+"""The most that a record takes in a batch besides its key and value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,14 @@ class GroupRecord:
 
 
 Record = OffsetRecord | GroupRecord
+
+
+def fit(records: Sequence[Record], limit_bytes: int) -> bool:
+    """Whether the records take no more than this in a batch; they are only written out if that is in doubt."""
+    if sum(record.size_bytes for record in records) <= limit_bytes:
+        return True
+    written = [record.encode() for record in records]
+    return sum(len(key) + len(value or b"") + _RECORD_BYTES for key, value in written) <= limit_bytes
 
 
 def decode(key: bytes, value: bytes | None) -> Record | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pykafka_broker.group.records import CommittedOffset, GroupRecord, OffsetRecord, decode
+from pykafka_broker.group.records import CommittedOffset, GroupRecord, OffsetRecord, decode, fit
 from pykafka_broker.model.errors import WireError
 from pykafka_broker.model.names import GroupId, LeaderEpoch, MemberId, Offset, TopicPartition
 from pykafka_broker.wire import messages
@@ -97,3 +97,11 @@ def test_the_size_that_is_reckoned_with_is_an_upper_bound(name: str) -> None:
         key, value = record.encode()
         assert value is not None
         assert len(key) + len(value) < record.size_bytes
+
+
+def test_whether_records_fit_is_told_by_what_they_really_take() -> None:
+    records = [OffsetRecord(G, TopicPartition("t" * 100, index), CommittedOffset(Offset(1))) for index in range(10)]
+    written = sum(len(key) + len(value or b"") for key, value in (record.encode() for record in records))
+    assert sum(record.size_bytes for record in records) > written + 32 * 10
+    assert fit(records, written + 32 * 10)
+    assert not fit(records, written + 32 * 10 - 1)
