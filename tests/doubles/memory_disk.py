@@ -21,7 +21,7 @@ class MemoryDisk:
         self.syncs = 0
         self._clock = clock
         self._modified: dict[str, int] = {}
-        self._replaced: dict[str, list[bytes]] = {}
+        self._replaced: set[str] = set()
 
     def append(self, name: str, data: Buffer) -> None:
         self._writing(name)
@@ -42,12 +42,16 @@ class MemoryDisk:
     def replace(self, name: str, data: Buffer) -> None:
         self._writing(name)
         self.files[name] = bytearray(data)
+        self._replaced.add(name)
 
     def rename(self, old: str, new: str) -> None:
         self._writing(old)
         file = self._file(old)
         del self.files[old]
         self.files[new] = file
+        if old in self._replaced:
+            self._replaced.discard(old)
+            self._replaced.add(new)
         self._modified[new] = self._modified.pop(old, 0)
         # A journalling file system keeps the order of renames; losing one would only bring the old name back.
         self.durable.pop(new, None)
@@ -71,6 +75,7 @@ class MemoryDisk:
         for name in names:
             if name in self.files:
                 self.durable[name] = bytes(self.files[name])
+                self._replaced.discard(name)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -78,21 +83,29 @@ class MemoryDisk:
     def crash(self, choose: Callable[[int, int], int]) -> None:
         """Cut the power: of what was not synced, ``choose(low, high)`` says how much of each file is left.
 
-        A file that only grew since its sync keeps its synced part and any length of the rest, whose last bytes may be
-        garbage; one that was rewritten has its old content or its new.
+        A file that grew since its sync keeps the synced part and any length of the rest, whose last bytes may be
+        zeros; one that was given new content has the old, the new, or none; one that was cut, the old or the new;
+        one that was never synced may not be there at all.
         """
+        survivors: dict[str, bytearray] = {}
         for name in sorted(set(self.files) | set(self.durable)):
-            kept = self.durable.get(name, b"")
-            current = bytes(self.files.get(name, b""))
-            if current.startswith(kept):
-                size = choose(len(kept), len(current))
-                survivor = bytearray(current[:size])
-                torn = choose(0, size - len(kept))
-                survivor[size - torn :] = bytes(torn)
+            kept, current = self.durable.get(name), bytes(self.files.get(name, b""))
+            if name in self._replaced:
+                content = (kept, current, b"")[choose(0, 2)]
+            elif kept is None and choose(0, 4) == 0:
+                content = None
+            elif current.startswith(kept or b""):
+                least = len(kept or b"")
+                size = choose(least, len(current))
+                zeros = choose(0, size - least)
+                content = current[: size - zeros] + bytes(zeros)
             else:
-                survivor = bytearray(current if choose(0, 1) else kept)
-            self.files[name] = survivor
-        self.durable = {name: bytes(data) for name, data in self.files.items()}
+                content = (kept, current)[choose(0, 1)]
+            if content is not None:
+                survivors[name] = bytearray(content)
+        self.files = survivors
+        self.durable = {name: bytes(data) for name, data in survivors.items()}
+        self._replaced.clear()
 
     def _file(self, name: str) -> bytearray:
         if name not in self.files:

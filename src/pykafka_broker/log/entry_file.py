@@ -18,7 +18,7 @@ _PAGE_ENTRIES = 256
 class EntryFile:
     """Entries of one ``Struct`` whose first number is the key they are sorted by."""
 
-    __slots__ = ("_disk", "_entry", "_key", "_stored", "_waiting", "name")
+    __slots__ = ("_disk", "_entry", "_is_ragged", "_key", "_stored", "_waiting", "name")
 
     def __init__(self, disk: Disk, name: str, entry: Struct, size_bytes: int) -> None:
         self._disk = disk
@@ -26,6 +26,8 @@ class EntryFile:
         self._entry = entry
         self._key = Struct(entry.format[:2])
         self._stored = size_bytes // entry.size
+        # A crash may leave part of an entry at the end; it goes with the first change.
+        self._is_ragged = size_bytes % entry.size != 0
         self._waiting = bytearray()
 
     def __len__(self) -> int:
@@ -37,12 +39,16 @@ class EntryFile:
         if len(self._waiting) >= _WAITING_BYTES:
             self.flush()
 
-    def flush(self) -> None:
-        """Write the waiting entries."""
-        if self._waiting:
-            self._disk.append(self.name, self._waiting)
-            self._stored += len(self._waiting) // self._entry.size
-            self._waiting = bytearray()
+    def flush(self) -> bool:
+        """Write the waiting entries; false if there are none."""
+        if not self._waiting:
+            return False
+        if self._is_ragged:
+            self._cut(self._stored)
+        self._disk.append(self.name, self._waiting)
+        self._stored += len(self._waiting) // self._entry.size
+        self._waiting = bytearray()
+        return True
 
     def create(self) -> None:
         """See to it that the file exists even without entries, as Kafka expects beside every segment."""
@@ -75,12 +81,16 @@ class EntryFile:
 
     def truncate(self, count: int) -> None:
         """Keep the first ``count`` entries."""
+        if count < self._stored or self._is_ragged:
+            self._cut(min(count, self._stored))
+        del self._waiting[(count - self._stored) * self._entry.size :]
+
+    def _cut(self, count: int) -> None:
+        self._disk.truncate(self.name, count * self._entry.size)
         if count < self._stored:
-            self._disk.truncate(self.name, count * self._entry.size)
-            self._stored = count
             self._waiting = bytearray()
-        else:
-            del self._waiting[(count - self._stored) * self._entry.size :]
+        self._stored = count
+        self._is_ragged = False
 
     def _search(self, page: bytes | bytearray, low: int, high: int, target: int) -> int:
         key, size = self._key.unpack_from, self._entry.size

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 from pykafka_broker.log.disk import Disk
 from pykafka_broker.log.epochs import Epochs
@@ -31,6 +32,13 @@ Note = Callable[[Fact], None]
 _SEGMENT_FILE = re.compile(r"(\d{20})(\.log|\.index|\.timeindex|\.txnindex)")
 
 
+class LoadingSettings(SegmentSettings, Protocol):
+    """What of a topic's settings matters here."""
+
+    @property
+    def cleanup_policy(self) -> tuple[str, ...]: ...
+
+
 @dataclass(slots=True)
 class Loaded:
     """A partition as its files tell it."""
@@ -41,6 +49,8 @@ class Loaded:
     log_end_offset: int
     recovery_point: int
     snapshots: Snapshots
+    doubtful: tuple[str, ...]
+    """Files that may not be on the device as they are now."""
 
 
 class Loading:
@@ -50,7 +60,7 @@ class Loading:
         self,
         disk: Disk,
         partition: TopicPartition,
-        settings: SegmentSettings,
+        settings: LoadingSettings,
         producers: Producers,
         now: Millis,
         note: Note,
@@ -74,7 +84,7 @@ class Loading:
             return self._afresh(max(0, log_start_offset))
         suspects = self._suspects(segments, sizes, clean, recovery_point)
         end = self._end_without_doubt(segments, suspects)
-        end = self._recover(segments, suspects, end)
+        end = self._recover(segments, suspects, end, clean)
         if end < log_start_offset:
             # Unflushed data is lost and with it everything that was not deleted yet.
             self._say("LogLost", Level.WARNING, log_end_offset=end, log_start_offset=log_start_offset)
@@ -97,6 +107,7 @@ class Loading:
             end,
             end if not suspects else min(recovery_point, min(suspects)),
             self._snapshots,
+            tuple(name for segment in segments if segment.base_offset in suspects for name in segment.files()),
         )
 
     def _tidy(self, sizes: Mapping[str, int]) -> dict[str, int]:
@@ -178,7 +189,7 @@ class Loading:
                 suspects.add(last.base_offset)
         return -1
 
-    def _recover(self, segments: list[Segment], suspects: set[int], end: int) -> int:
+    def _recover(self, segments: list[Segment], suspects: set[int], end: int, clean: bool) -> int:
         """Check the suspects, oldest first, and learn what the producers did; gives the log's end."""
         trusted_end = min(suspects) if suspects else end
         self._load_producers(segments, trusted_end)
@@ -188,18 +199,33 @@ class Loading:
             if segment.base_offset not in suspects:
                 replay(self._producers, segment, segment.base_offset)
                 continue
+            if not clean and index and self._is_after_a_gap(segment, segments[index - 1]):
+                end = segments[index - 1].end_offset()
+                self._lose(segments, index)
+                break
             segment_end, cut = segment.recover(self._seen_in(segment))
             self._say("SegmentRecovered", base_offset=segment.base_offset, log_end_offset=segment_end, cut_bytes=cut)
             if cut or segment is segments[-1]:
                 end = segment_end
             if cut:
-                for lost in segments[index + 1 :]:
-                    self._say("SegmentLost", Level.WARNING, base_offset=lost.base_offset, size_bytes=lost.size_bytes)
-                    self._drop(lost)
-                del segments[index + 1 :]
+                self._lose(segments, index + 1)
                 break
         self._snapshots.remove_beyond(end)
         return end
+
+    def _is_after_a_gap(self, segment: Segment, before: Segment) -> bool:
+        """Whether unflushed batches in front of this segment were lost in a power cut, which may spare later ones.
+
+        What follows such a gap goes too: what is left must be a beginning of what was written. Only compaction
+        leaves gaps on purpose.
+        """
+        return "compact" not in self._settings.cleanup_policy and before.end_offset() < segment.base_offset
+
+    def _lose(self, segments: list[Segment], first: int) -> None:
+        for lost in segments[first:]:
+            self._say("SegmentLost", Level.WARNING, base_offset=lost.base_offset, size_bytes=lost.size_bytes)
+            self._drop(lost)
+        del segments[first:]
 
     def _load_producers(self, segments: Sequence[Segment], end: int) -> None:
         """The newest snapshot not beyond ``end`` that can be read, and every batch from there up to ``end``."""
@@ -247,7 +273,7 @@ class Loading:
         self._epochs = Epochs()
         self._write_epochs()
         segment = create_segment(self._disk, offset, self._settings, self._now)
-        return Loaded([segment], self._epochs, offset, offset, offset, self._snapshots)
+        return Loaded([segment], self._epochs, offset, offset, offset, self._snapshots, segment.files())
 
     def _say(self, name: str, level: Level = Level.INFO, **fields: object) -> None:
         self._note(Fact(name, level, {"partition": str(self._partition), **fields}))

@@ -77,9 +77,9 @@ class OffsetIndex:
         self._entries.truncate(0)
         self._last_offset = self._base_offset
 
-    def flush(self) -> None:
-        """Write the entries that wait in memory."""
-        self._entries.flush()
+    def flush(self) -> bool:
+        """Write the entries that wait in memory; false if there are none."""
+        return self._entries.flush()
 
     def create(self) -> None:
         """Make the empty file."""

@@ -102,15 +102,12 @@ class PartitionLog:
         self._segments = Segments(disk, loaded.segments)
         self._snapshots = loaded.snapshots
         self._cuts = 0
-        self._unsynced: set[str] = set()
+        self._unsynced = set(loaded.doubtful)
         self._jitter_ms = jitter_ms
         self.log_start_offset = loaded.log_start_offset
         self.log_end_offset = loaded.log_end_offset
         self.high_watermark = min(max(high_watermark, self.log_start_offset), self.log_end_offset)
         self.recovery_point = loaded.recovery_point
-        if self.recovery_point < self.log_end_offset:
-            for segment in self._segments.holding(self.recovery_point):
-                self._unsynced.update(segment.files())
         self.last_flush_ms = now
         self.is_offline = False
         self.configure(settings)
@@ -535,6 +532,7 @@ class PartitionLog:
 
     def _after_cut(self, end: int, start: int, now: Millis) -> None:
         self._cuts += 1
+        self._unsynced.update(self._segments.active.files())
         self.log_end_offset = end
         self.log_start_offset = start
         self.high_watermark = min(self.high_watermark, end)
@@ -578,8 +576,7 @@ class PartitionLog:
             return
         with self._disk_failures():
             active = self._segments.active
-            if self.log_end_offset > self.recovery_point or self._unsynced:
-                active.seal()
+            if active.seal():
                 self._unsynced.update(active.files())
             if self.log_end_offset > max(self._snapshots.offsets, default=0):
                 self._unsynced.add(self._snapshots.write(self.log_end_offset, self._producers))

@@ -307,15 +307,18 @@ class Segment:
                 self._max = (header.max_timestamp, header.last_offset)
         return cut
 
-    def seal(self) -> None:
-        """Nothing will be appended any more: complete the time index and write what waits in memory."""
-        self.times.add(*self.max_timestamp)
-        self.flush()
+    def seal(self) -> bool:
+        """Complete the time index and write what waits in memory, before nothing is appended for a while or for ever.
 
-    def flush(self) -> None:
-        """Write index entries that wait in memory."""
-        self.index.flush()
-        self.times.flush()
+        Gives whether there was anything to write.
+        """
+        self.times.add(*self.max_timestamp)
+        return self.flush()
+
+    def flush(self) -> bool:
+        """Write index entries that wait in memory; false if there are none."""
+        wrote_offsets, wrote_times = self.index.flush(), self.times.flush()
+        return wrote_offsets or wrote_times
 
     def tune(self, index_interval_bytes: int) -> None:
         """Follow a changed setting."""

@@ -70,9 +70,9 @@ class TimeIndex:
         self._entries.truncate(0)
         self._last = (NO_TIMESTAMP, self._base_offset)
 
-    def flush(self) -> None:
-        """Write the entries that wait in memory."""
-        self._entries.flush()
+    def flush(self) -> bool:
+        """Write the entries that wait in memory; false if there are none."""
+        return self._entries.flush()
 
     def create(self) -> None:
         """Make the empty file."""

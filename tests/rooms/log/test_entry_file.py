@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from struct import Struct
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,3 +78,16 @@ def test_cutting_keeps_the_first_entries_wherever_they_are(count: int, flushed: 
         *((index, -index) for index in range(kept)),
         (9_999, 1),
     ]
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_part_of_an_entry_at_the_end_goes_with_the_first_change(cut: bool) -> None:
+    disk = MemoryDisk()
+    disk.append("x.index", ENTRY.pack(1, 10) + b"torn")
+    file = entries(disk)
+    assert len(file) == 1
+    if cut:
+        file.truncate(1)
+    file.append(2, 20)
+    file.flush()
+    assert disk.read("x.index", 0, 99) == ENTRY.pack(1, 10) + ENTRY.pack(2, 20)

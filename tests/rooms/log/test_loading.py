@@ -87,6 +87,16 @@ def test_damage_in_the_middle_ends_the_log_there(sample: SampleLog) -> None:
     assert log.latest_epoch == 1
 
 
+@pytest.mark.parametrize("policy, end", [("delete", 4), ("compact", 10)])
+def test_a_segment_lost_in_the_middle_ends_the_log_unless_it_is_compacted(
+    sample: SampleLog, policy: str, end: int
+) -> None:
+    disk_of(sample).remove(log_file(4))
+    sample.settings = sample.settings.replacing(cleanup_policy=(policy,))
+    assert sample.opened(clean=False).log_end_offset == end
+    assert sample.values() == [entry for entry in ALL[:end] if entry[0] not in (4, 5)]
+
+
 def test_damage_below_the_recovery_point_is_not_looked_for(sample: SampleLog) -> None:
     disk_of(sample).files[log_file(4)][-1] ^= 1
     log = sample.opened(clean=False, recovery_point=8)

@@ -490,6 +490,14 @@ def test_closing_an_untouched_log_writes_nothing(sample: SampleLog) -> None:
     assert dict(sample.disk.sizes()) == before
 
 
+def test_closing_completes_the_time_index_even_if_all_is_synced(sample: SampleLog) -> None:
+    sample.append(b"a", time=50)
+    sample.log.synced(sample.log.unsynced(), sample.now)
+    sample.log.close()
+    assert f"{0:020d}.timeindex" in sample.log.unsynced().names
+    assert sample.opened(high_watermark=1).offset_for_time(50).offset == 0
+
+
 # identity and trouble
 
 
