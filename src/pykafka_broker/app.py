@@ -12,7 +12,7 @@ import logging
 import os
 import random
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -262,7 +262,6 @@ class _Broker:
         self.leaderships.on_lead = self._lead
         self.leaderships.on_resign = self._resign
         self.leaderships.on_gone = lambda partitions: services.start_soon(self._forget, partitions)
-        self.leaderships.on_gone = lambda partitions: services.start_soon(self._forget, partitions)
         await services.start(self.groups.run)
         services.start_soon(self.keeper.run)
         services.start_soon(house.during_sessions, self.membership.serve)
@@ -303,10 +302,6 @@ class _Broker:
 
     async def _forget(self, partitions: list[TopicPartition]) -> None:
         """Partitions were deleted; groups lose their positions in them (``GroupCoordinator.onPartitionsDeleted``)."""
-        await self.groups.tell_all(lambda group, now, ticket: group.forget_partitions(now, ticket, partitions))
-
-    async def _forget(self, partitions: Sequence[TopicPartition]) -> None:
-        """Groups keep no offsets of partitions that are gone."""
         await self.groups.tell_all(lambda group, now, ticket: group.forget_partitions(now, ticket, partitions))
 
     async def _know_our_part(self) -> None:
