@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
 
 from tests.cluster.zookeeper import ZooKeeper, running_zookeeper
-
-settings.register_profile("thorough", max_examples=2_500)  # pytest --hypothesis-profile=thorough, for an hour at night
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pykafka_broker.model.errors import WireError
 from pykafka_broker.wire import spec
 from pykafka_broker.wire.primitives import NUMBER_CODES, Number, Reader, Shape, Sized, Uuid, Writer
-from pykafka_broker.wire.shapes import ArrayOf, Fields, Maybe, Run
+from pykafka_broker.wire.shapes import ArrayOf, Fields, Maybe, Run, TaggedMaybe
 from pykafka_broker.wire.structures import Message, Structure, default_of
 
 M = TypeVar("M", bound=Message)
@@ -70,12 +70,13 @@ def _whole(made: type[Message], version: int) -> Fields:
 def read(made: type[M], version: int, reader: Reader) -> M:
     """A message from where the reader is; anything that is not one is a ``WireError``."""
     ways = made._codecs.get(version) or _codec(made, version)
-    start = reader.position
+    start, room = reader.position, reader.room
     try:
         value: M = ways.take(reader)
+        return value
     except (WireError, struct.error, IndexError):
-        raise WireError(f"{made.__name__} version {version}: {_what_is_wrong(ways.fields, reader, start)}") from None
-    return value
+        pass  # what has been read so far dies here with the traceback, before it is read again
+    raise WireError(f"{made.__name__} version {version}: {_what_is_wrong(ways.fields, reader, start, room)}")
 
 
 def write(message: Message, version: int, writer: Writer) -> None:
@@ -92,9 +93,9 @@ def write(message: Message, version: int, writer: Writer) -> None:
         raise
 
 
-def _what_is_wrong(fields: Fields, reader: Reader, start: int) -> str:
+def _what_is_wrong(fields: Fields, reader: Reader, start: int, room: int) -> str:
     """Reads once more, in the way that knows where it is."""
-    reader.position = start
+    reader.position, reader.room = start, room
     try:
         fields.take(reader)
     except WireError as error:
@@ -167,7 +168,9 @@ def _shape(
         return ArrayOf(element, compact, nullable)
     if isinstance(kind, spec.Struct):
         inner = _element(kind, version, compact, classes, done)
-        return Maybe(inner) if nullable else inner
+        if nullable:
+            return Maybe(inner) if field.tag is None else TaggedMaybe(inner)
+        return inner
     if kind.name in ("string", "bytes", "records"):
         return Sized(kind.name, compact, nullable)
     return _element(kind, version, compact, classes, done)

@@ -118,7 +118,7 @@ class _Source:
 
 
 class _Taking(_Source):
-    """Writes the function that reads. ``p`` is the position everywhere, ``data`` the frame, ``end`` its length."""
+    """Writes the function that reads; ``data``, ``p``, ``end`` and ``room`` are what the reader has of these."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,9 +126,9 @@ class _Taking(_Source):
         self._ids: list[str] = []
 
     def function(self, fields: Fields) -> Any:
-        self.say("data, p, end = reader.data, reader.position, reader.end")
+        self.say("data, p, end, room = reader.data, reader.position, reader.end, reader.room")
         result = self._fields(fields)
-        self.say("reader.position = p")
+        self.say("reader.position, reader.room = p, room")
         self.say(f"return {result}")
         return self.finished("def compiled(reader):")
 
@@ -164,9 +164,9 @@ class _Taking(_Source):
         self._flush()
         if fields.tagged is not None:
             with self.inside("if data[p]:"):
-                self.say("reader.position = p")
+                self.say("reader.position, reader.room = p, room")
                 self.say(f"{self.outside('tagged', fields.take_tagged)}({value}, reader)")
-                self.say("p = reader.position")
+                self.say("p, room = reader.position, reader.room")
             with self.inside("else:"):
                 self.say("p += 1")
         return value
@@ -238,12 +238,12 @@ class _Taking(_Source):
             self.say(f"{target} = bytes(data[{start}:p])")
 
     def _array(self, target: str, size: str, shape: ArrayOf) -> None:
-        each = max(shape.element.least, 1)
-        with self.inside(f"if {size} * {each} > end - p:"):
+        self.say(f"room -= {size} * {shape.charge}")
+        with self.inside(f"if {size} * {shape.each} > end - p or room < 0:"):
             self.say("unreadable()")
         if isinstance(shape.element, Number):
             self.say(f"{target} = list(unpack_from('>%d{shape.element.code}' % {size}, data, p))")
-            self.say(f"p += {size} * {each}")
+            self.say(f"p += {size} * {shape.each}")
             return
         elements, element = self.name("a"), self.name("e")
         self.say(f"{elements} = []")

@@ -26,15 +26,23 @@ BORROWED_FROM_BYTES = 512
 """Records shorter than this are copied into the frame; for longer ones a piece of their own is cheaper."""
 
 
-class Reader:
-    """Bytes and how far they have been read. Reading beyond the end is an error, never a short answer."""
+ROOM_BYTES = 1 << 20
+ROOM_PER_BYTE = 28
 
-    __slots__ = ("data", "end", "position")
+
+class Reader:
+    """Bytes and how far they have been read. Reading beyond the end is an error, never a short answer.
+
+    ``room`` is how much memory what is read from here may still take, by the shapes' reckoning (``shapes.py``).
+    """
+
+    __slots__ = ("data", "end", "position", "room")
 
     def __init__(self, data: bytes | bytearray | memoryview, position: int = 0) -> None:
         self.data = memoryview(data)
         self.position = position
         self.end = len(data)
+        self.room = ROOM_BYTES + ROOM_PER_BYTE * self.end
 
     def read(self, size: int | None = None) -> bytes:
         """Bytes for construct's own parts, which check the length themselves."""
@@ -137,10 +145,12 @@ _SMALL = [bytes((value,)) for value in range(0x80)]
 class Shape(Construct):  # type: ignore[misc]
     """A construct that reads from a ``Reader`` and writes to a ``Writer`` through two methods without ceremony.
 
-    ``least`` is the fewest bytes that a value can take; it bounds how many can be in what is left of a frame.
+    ``least`` is the fewest bytes that a value can take on the wire; it bounds how many can be in what is left of a
+    frame. ``held_bytes`` is the memory that a value takes, reckoned high, without text, bytes and elements in it.
     """
 
     least: int
+    held_bytes: int
 
     def take(self, reader: Reader) -> Any:
         """Read a value."""
@@ -181,6 +191,9 @@ NUMBER_CODES = {
 }
 """Types with a fixed size, as the struct module names them."""
 
+NUMBER_HELD_BYTES = {code: 0 if code in "?b" else 32 for code in NUMBER_CODES.values()}
+"""Truth values and bytes are objects that exist already."""
+
 
 class Number(Shape):
     """A number, or a truth value (any byte but zero is true)."""
@@ -190,6 +203,7 @@ class Number(Shape):
         self.code = code
         self._form = struct.Struct(">" + code)
         self.least = self._form.size
+        self.held_bytes = NUMBER_HELD_BYTES[code]
 
     def take(self, reader: Reader) -> Any:
         start = reader.position
@@ -205,6 +219,7 @@ class Uuid(Shape):
     """Sixteen bytes. All zero is no id at all."""
 
     least = 16
+    held_bytes = 128
 
     def take(self, reader: Reader) -> UUID:
         start = reader.position
@@ -235,6 +250,7 @@ class Sized(Shape):
         self.nullable = nullable
         self._form = struct.Struct(">h" if self.is_text else ">i")
         self.least = 1 if compact else self._form.size
+        self.held_bytes = 208 if self.is_view else 80
 
     def take(self, reader: Reader) -> str | bytes | memoryview | None:
         if self.compact:

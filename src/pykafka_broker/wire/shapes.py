@@ -4,7 +4,11 @@ They are construct ``Construct``s of our own, specialised for one version when t
 that reading and writing ask no questions about versions and build no context.
 
 What a frame may cost: before an array is read, its count is checked against the bytes that are left and the
-fewest bytes an element can take, so nothing is made that was not sent.
+fewest bytes an element can take, so nothing is made that was not sent. And because three bytes can be an object
+of two hundred, every array is charged for what its elements will hold before the first is made; a message whose
+charges exceed 1 MiB and 28 bytes per byte received is refused. With the text itself, at most four bytes per byte,
+a message never holds more than 32 bytes per byte of its frame and 1 MiB. Those of real clients hold five to
+twenty. ``docs/decisions/0012-what-a-frame-may-cost.md`` says why it is done so.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pykafka_broker.model.errors import WireError
-from pykafka_broker.wire.primitives import Number, Reader, Shape, Writer, take_uvarint, uvarint
+from pykafka_broker.wire.primitives import NUMBER_HELD_BYTES, Number, Reader, Shape, Writer, take_uvarint, uvarint
 
 
 class Run(Shape):
@@ -25,6 +29,7 @@ class Run(Shape):
         self.codes = codes
         self._form = struct.Struct(">" + codes)
         self.least = self._form.size
+        self.held_bytes = sum(NUMBER_HELD_BYTES[code] for code in codes)
 
     def take(self, reader: Reader) -> tuple[Any, ...]:
         start = reader.position
@@ -36,8 +41,17 @@ class Run(Shape):
         writer.buffer += self._form.pack(*value)
 
 
+LIST_HELD_BYTES = 64
+PLACE_HELD_BYTES = 16
+
+
 class ArrayOf(Shape):
-    """A count, int32 or a varint of one more where compact, and as many elements."""
+    """A count, int32 or a varint of one more where compact, and as many elements.
+
+    ``each`` is the fewest bytes of an element, ``charge`` the memory that one will hold.
+    """
+
+    held_bytes = LIST_HELD_BYTES
 
     def __init__(self, element: Shape, compact: bool, nullable: bool) -> None:
         super().__init__()
@@ -45,7 +59,8 @@ class ArrayOf(Shape):
         self.compact = compact
         self.nullable = nullable
         self.least = 1 if compact else 4
-        self._each = max(element.least, 1)
+        self.each = max(element.least, 1)
+        self.charge = element.held_bytes + PLACE_HELD_BYTES
 
     def take(self, reader: Reader) -> list[Any] | None:
         if self.compact:
@@ -58,8 +73,11 @@ class ArrayOf(Shape):
                 return None
             raise WireError("null where it is not allowed")
         left = reader.end - reader.position
-        if count * self._each > left:
+        if count * self.each > left:
             raise WireError(f"{count} elements announced, {left} bytes left")
+        reader.room -= count * self.charge
+        if reader.room < 0:
+            raise WireError("more small things than a frame of this size may hold")
         if type(self.element) is Number:
             start = reader.position
             reader.position = start + count * self.element.least
@@ -94,6 +112,7 @@ class Maybe(Shape):
     def __init__(self, inner: Shape) -> None:
         super().__init__()
         self.inner = inner
+        self.held_bytes = inner.held_bytes
 
     def take(self, reader: Reader) -> Any:
         mark = reader.data[reader.position]
@@ -106,6 +125,35 @@ class Maybe(Shape):
         else:
             writer.buffer += b"\x01"
             self.inner.give(value, writer)
+
+
+UNKNOWN_HELD_BYTES = 128
+
+
+def blank_bytes(made: type[Any]) -> int:
+    """The memory that a structure takes as it comes out of its constructor."""
+    blank = made()
+    held = 32 + 8 * len(blank._names)
+    for name in blank._names:
+        part = getattr(blank, name)
+        if isinstance(part, list):
+            held += LIST_HELD_BYTES
+        elif hasattr(part, "_names"):
+            held += blank_bytes(type(part))
+    return held
+
+
+class TaggedMaybe(Maybe):
+    """The same as a tagged field, where Apache Kafka writes the mark as a varint: zero for null, one otherwise."""
+
+    def take(self, reader: Reader) -> Any:
+        return self.inner.take(reader) if take_uvarint(reader) else None
+
+    def give(self, value: Any, writer: Writer) -> None:
+        if value is None:
+            writer.buffer += b"\0"
+        else:
+            super().give(value, writer)
 
 
 class Fields(Shape):
@@ -130,6 +178,7 @@ class Fields(Shape):
         self.tagged = tagged
         self.least = sum(shape.least for _, shape in steps) + (tagged is not None)
         tag_names = {name for name, _ in tagged.values()} if tagged else set()
+        self.held_bytes = sum(shape.held_bytes for _, shape in steps) + blank_bytes(made)
         self.unread = [(name, fresh[name]) for name in (*absent, *sorted(tag_names))]
         self.kept = [(name, fresh[name]()) for name, lossy in absent.items() if not lossy]
         self.tagged_defaults = {name: fresh[name]() for name in tag_names}
@@ -169,13 +218,20 @@ class Fields(Shape):
                 raise WireError(f"{size} bytes announced for tag {tag}, {reader.end - start} left")
             if tag in self.tagged:
                 name, shape = self.tagged[tag]
+                self._charge(reader, shape.held_bytes)
                 setattr(value, name, shape.take(reader))
                 if reader.position != stop:
                     raise WireError(f"{name} is {reader.position - start} bytes long, not {size}")
             else:
                 reader.position = stop
+                self._charge(reader, UNKNOWN_HELD_BYTES + 2 * (stop - begin))
                 unknown += reader.data[begin:stop]
         value._tags = bytes(unknown)
+
+    def _charge(self, reader: Reader, held_bytes: int) -> None:
+        reader.room -= held_bytes
+        if reader.room < 0:
+            raise WireError("more small things than a frame of this size may hold")
 
     def give(self, value: Any, writer: Writer) -> None:
         if type(value) is not self.made:
