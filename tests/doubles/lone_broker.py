@@ -1,4 +1,4 @@
-"""One broker in the embedded house, without sockets: tree, controller, logs and the topic and metadata handlers."""
+"""Brokers in the embedded house, without sockets: tree, controller, logs and the topic and metadata handlers."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from pykafka_broker.model.names import BrokerId, TopicId
 from pykafka_broker.model.outcome import Fact
 from pykafka_broker.model.time import Millis
 from pykafka_broker.runtime.changes import Changes
-from pykafka_broker.runtime.control_loop import ControlLoop
+from pykafka_broker.runtime.control_loop import ControlLoop, Unreachable
 from pykafka_broker.runtime.leaderships import Leaderships
 from pykafka_broker.runtime.metadata import Metadata
 from pykafka_broker.runtime.topics import Topics
 from pykafka_broker.wire.exchange import Call
-from pykafka_broker.zk.embedded import open_embedded
+from pykafka_broker.zk.embedded import Grove, open_embedded, open_grove
 from pykafka_broker.zk.nodes import BrokerRegistration, Endpoint
 from pykafka_broker.zk.port import Coordination
 from pykafka_broker.zk.registration import Registrar, prepare
@@ -55,25 +55,34 @@ def show_configs(configs: Mapping[str, str]) -> list[ShownConfig]:
 
 
 class LoneBroker:
-    """The pieces, wired as the application wires them."""
+    """The pieces, wired as the application wires them; ``neighbours`` are the brokers that it can reach."""
 
     def __init__(
-        self, tree: Coordination, logs: MemoryLogs, settings: BrokerSettings, clock: Callable[[], Millis]
+        self,
+        tree: Coordination,
+        logs: MemoryLogs,
+        settings: BrokerSettings,
+        clock: Callable[[], Millis],
+        me: BrokerId = ME,
+        neighbours: dict[BrokerId, LoneBroker] | None = None,
     ) -> None:
         ids = itertools.count(1)
         dice = Random(1)
+        self.me = me
+        self.neighbours = {} if neighbours is None else neighbours
+        self.neighbours[me] = self
         self.tree = tree
         self.facts: list[Fact] = []
         self.changes = Changes()
         self.logs = logs
         self.told: list[tuple[BrokerId, Any]] = []
         self.unclean: set[str] = set()
-        self.metadata = Metadata(ME, self.changes)
-        self.leaderships = Leaderships(ME, logs, self.metadata, lambda topic: TopicSettings(), self.changes)
+        self.metadata = Metadata(me, self.changes)
+        self.leaderships = Leaderships(me, logs, self.metadata, lambda topic: TopicSettings(), self.changes)
         self.loop = ControlLoop(
-            ME,
+            me,
             lambda: Controller(
-                ME,
+                me,
                 ControllerSettings(delete_topic_enable=settings.delete_topic_enable),
                 lambda: TopicId(UUID(int=next(ids))),
                 lambda topic: topic in self.unclean,
@@ -95,7 +104,9 @@ class LoneBroker:
 
     async def _tell(self, broker: BrokerId, request: Any) -> Any:
         self.told.append((broker, request))
-        return await self.leaderships.obey(request)
+        if broker not in self.neighbours:
+            raise Unreachable(f"broker {broker} is gone")
+        return await self.neighbours[broker].leaderships.obey(request)
 
     async def ask(self, api: str, version: int, body: Any, listener: str = LISTENER) -> Any:
         """Answer a request as the desk would."""
@@ -115,6 +126,12 @@ class LoneBroker:
         """Return when the topic has leaders."""
         await self.metadata.wait_for([topic], lambda: self.metadata.has_leaders(topic, range(partitions)))
 
+    async def serve(self, session: Coordination) -> None:
+        """Be a member of the cluster for as long as the session lasts."""
+        endpoints = (Endpoint(LISTENER, "localhost", 9092 + 10 * self.me), Endpoint("OTHER", "example", 9093))
+        self.leaderships.broker_epoch = await Registrar(BrokerRegistration(self.me, endpoints)).register(session)
+        await self.loop.stand(session)
+
 
 @asynccontextmanager
 async def lone_broker(
@@ -125,13 +142,54 @@ async def lone_broker(
     async with open_embedded(directory, in_worker=_inline, clock=ticks.__next__) as house:
         await prepare(house)
         broker = LoneBroker(house, logs or MemoryLogs(), settings or BrokerSettings(), lambda: Millis(next(ticks)))
-        registration = BrokerRegistration(
-            ME, (Endpoint(LISTENER, "localhost", 9092), Endpoint("OTHER", "example", 9093))
-        )
-        broker.leaderships.broker_epoch = await Registrar(registration).register(house)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(broker.loop.stand, house)
+            nursery.start_soon(broker.serve, house)
             while not broker.metadata.is_filled:
                 await trio.lowlevel.checkpoint()
             yield broker
             nursery.cancel_scope.cancel()
+
+
+class Brokers:
+    """Several brokers on one tree; each has a session of its own and can be killed with it."""
+
+    def __init__(self, grove: Grove, nursery: trio.Nursery) -> None:
+        self.members: dict[BrokerId, LoneBroker] = {}
+        self._grove = grove
+        self._nursery = nursery
+        self._logs: dict[BrokerId, MemoryLogs] = {}
+        self._scopes: dict[BrokerId, trio.CancelScope] = {}
+        self._ticks = itertools.count(1_000)
+
+    async def start(self, number: int) -> LoneBroker:
+        """Start a broker, or start it again with the logs it had."""
+        broker: LoneBroker = await self._nursery.start(self._live, BrokerId(number))
+        while not broker.metadata.is_alive(broker.me):
+            await trio.lowlevel.checkpoint()
+        return broker
+
+    def kill(self, number: int) -> None:
+        """End a broker and its session."""
+        self._scopes[BrokerId(number)].cancel()
+
+    async def _live(self, me: BrokerId, *, task_status: trio.TaskStatus[LoneBroker]) -> None:
+        logs = self._logs.setdefault(me, MemoryLogs())
+        with trio.CancelScope() as self._scopes[me]:
+            async with self._grove.session() as session:
+                await prepare(session)
+                clock = lambda: Millis(next(self._ticks))  # noqa: E731
+                broker = LoneBroker(session, logs, BrokerSettings(), clock, me, self.members)
+                task_status.started(broker)
+                try:
+                    await broker.serve(session)
+                finally:
+                    del self.members[me]
+
+
+@asynccontextmanager
+async def brokers(directory: Path) -> AsyncIterator[Brokers]:
+    """A place for brokers that share a tree."""
+    ticks = itertools.count(1_000)
+    async with open_grove(directory, in_worker=_inline, clock=ticks.__next__) as grove, trio.open_nursery() as nursery:
+        yield Brokers(grove, nursery)
+        nursery.cancel_scope.cancel()

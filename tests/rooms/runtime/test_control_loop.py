@@ -14,7 +14,7 @@ from pykafka_broker.model.names import BrokerId, TopicPartition
 from pykafka_broker.wire import messages
 from pykafka_broker.zk import nodes
 from pykafka_broker.zk.port import Coordination, Create, NoNode
-from tests.doubles.lone_broker import ME, LoneBroker, lone_broker
+from tests.doubles.lone_broker import ME, LoneBroker, brokers, lone_broker
 from tests.doubles.memory_logs import MemoryLogs
 
 T0 = TopicPartition("t", 0)
@@ -257,3 +257,93 @@ async def test_brokers_are_told_who_lives_before_they_are_told_whom_to_follow(tm
         assert isinstance(first, messages.UpdateMetadataRequest)
         assert first.topic_states == []
         assert [one.id for one in first.live_brokers] == [0]
+
+
+async def make_replicated(broker: LoneBroker, topic: str, *replicas: tuple[int, ...]) -> None:
+    assignment = {index: tuple(map(BrokerId, ids)) for index, ids in enumerate(replicas)}
+    await broker.topics.create(NewTopic(name=topic, assignment=assignment))
+    await broker.led(topic, len(replicas))
+
+
+async def test_when_a_leader_dies_an_in_sync_replica_takes_over(tmp_path: Path) -> None:
+    async with brokers(tmp_path) as cluster:
+        with trio.fail_after(5):
+            first, second = await cluster.start(0), await cluster.start(1)
+            await make_replicated(first, "t", (1, 0), (0, 1))
+            assert second.leaderships.leader(T0).isr == (1, 0)
+            cluster.kill(1)
+            await first.metadata.wait_for(
+                ["t"], lambda: (found := first.metadata.partition(T0)) is not None and found.leader == 0
+            )
+            assert first.leaderships.leader(T0).isr == (0,)
+            assert first.leaderships.leader(T0).leader_epoch == 1
+            assert list(first.metadata.brokers) == [0]
+
+
+async def test_when_the_controller_dies_another_broker_takes_over_and_finds_what_it_lost(tmp_path: Path) -> None:
+    async with brokers(tmp_path) as cluster:
+        with trio.fail_after(5):
+            first, second = await cluster.start(0), await cluster.start(1)
+            await make_replicated(first, "t", (0, 1))
+            assert (first.loop.is_active, second.loop.is_active) == (True, False)
+            cluster.kill(0)
+            await second.metadata.wait_for(
+                ["t"], lambda: (found := second.metadata.partition(T0)) is not None and found.leader == 1
+            )
+            assert second.loop.is_active
+            assert second.metadata.controller_id == 1
+            assert second.leaderships.leader(T0).isr == (1,)
+            assert await state_of(second.tree, T0) == nodes.PartitionState(BrokerId(1), (BrokerId(1),), 1, 2)
+
+
+async def test_a_broker_that_comes_back_hears_of_everything_it_missed(tmp_path: Path) -> None:
+    async with brokers(tmp_path) as cluster:
+        with trio.fail_after(5):
+            first, _ = await cluster.start(0), await cluster.start(1)
+            await make_replicated(first, "t", (1, 0))
+            cluster.kill(1)
+            await first.metadata.wait_for(
+                ["t"], lambda: (found := first.metadata.partition(T0)) is not None and found.leader == 0
+            )
+            await make(first, "new")
+            again = await cluster.start(1)
+            await again.led("t")
+            await again.led("new")
+            part = again.leaderships.get(T0)
+            while part is None:
+                await again.changes.wait([T0])
+                part = again.leaderships.get(T0)
+            assert (part.leader, part.leader_epoch) == (0, 1)
+
+
+async def test_a_topic_with_a_dead_replica_is_deleted_when_its_broker_is_back(tmp_path: Path) -> None:
+    async with brokers(tmp_path) as cluster:
+        with trio.fail_after(5):
+            first, _ = await cluster.start(0), await cluster.start(1)
+            await make_replicated(first, "t", (0, 1))
+            cluster.kill(1)
+            await first.metadata.wait_for(
+                ["t"], lambda: (found := first.metadata.partition(T0)) is not None and found.isr == (0,)
+            )
+            await first.topics.mark_for_deletion("t")
+            again = await cluster.start(1)
+            await first.loop.wait_until_gone(["t"])
+            assert again.logs.get(T0) is None
+            assert first.logs.get(T0) is None
+            assert await first.tree.children(nodes.TOPICS) == ()
+
+
+async def test_a_broker_that_cannot_be_reached_is_told_again_until_it_can(
+    tmp_path: Path, autojump_clock: object
+) -> None:
+    async with brokers(tmp_path) as cluster:
+        first, second = await cluster.start(0), await cluster.start(1)
+        del cluster.members[BrokerId(1)]
+        await first.topics.create(NewTopic(name="t", assignment={0: (BrokerId(1),)}))
+        await first.led("t")
+        assert second.leaderships.get(T0) is None
+        while "BrokerUnreachable" not in [fact.name for fact in first.facts]:
+            await trio.lowlevel.checkpoint()
+        cluster.members[BrokerId(1)] = second
+        await second.led("t")
+        assert second.leaderships.leader(T0).is_leader
