@@ -18,9 +18,17 @@ TESTED_ELSEWHERE = {
     "api/routes.py": "tests/rooms/net/test_connection.py",
     "api/versions.py": "tests/rooms/net/test_connection.py",
     "app.py": "tests/served/test_command_line.py",
+    "config/checks.py": "tests/rooms/config/test_loading.py",
+    "config/cluster.py": "tests/rooms/config/test_catalogue.py",
+    "config/dynamic.py": "tests/rooms/config/test_overrides.py",
+    "config/security.py": "tests/rooms/config/test_catalogue.py",
+    "config/storage.py": "tests/rooms/config/test_catalogue.py",
+    "config/synonyms.py": "tests/rooms/config/test_overrides.py",
+    "config/transactions.py": "tests/rooms/config/test_catalogue.py",
     "in_process.py": "tests/served/test_in_process.py",
     "__main__.py": "tests/served/test_command_line.py",
     "net/listener.py": "tests/served/test_hostile_bytes.py",
+    "zk/settle.py": "tests/rooms/zk/test_session.py",
 }
 """Files that are tried where they meet others rather than alone."""
 
