@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.cluster.zookeeper import ZooKeeper, running_zookeeper
+
+# A slow machine is no defect of the code, so examples have no deadline. Continuous integration tries the same examples
+# every time, so that it judges the change and not the dice; people's runs explore. `thorough` explores longer.
+settings.register_profile("exploring", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.register_profile("repeating", settings.get_profile("exploring"), derandomize=True)
+settings.register_profile("thorough", settings.get_profile("exploring"), max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeating" if os.environ.get("CI") else "exploring"))
 
 
 @pytest.fixture(scope="session")
