@@ -10,19 +10,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Final, NoReturn, cast
 
 import trio
 
-from pykafka_broker.control.cluster import Assignment, Endpoint, LiveBroker, PartitionState, Topic
+from pykafka_broker.control.cluster import LiveBroker, PartitionState, Topic
 from pykafka_broker.control.commands import (
     Command,
     ForgetDeletion,
     ForgetTopic,
     Note,
-    StateWrite,
     TellBroker,
     WriteStates,
     WriteTopic,
@@ -33,39 +32,21 @@ from pykafka_broker.control.events import (
     BrokersSeen,
     DeletionsSeen,
     Event,
-    StatesRefused,
-    StatesWritten,
     TermBegan,
     TopicAssignmentChanged,
-    TopicForgotten,
-    TopicRefused,
     TopicsSeen,
-    TopicWritten,
 )
 from pykafka_broker.model.names import BrokerId, TopicPartition
 from pykafka_broker.model.outcome import Fact, Level
 from pykafka_broker.runtime.changes import Changes
 from pykafka_broker.runtime.clock import Clock
+from pykafka_broker.runtime.controller_tree import WRITES_TOGETHER, ControllerTree, Say
 from pykafka_broker.zk import leadership, nodes
-from pykafka_broker.zk.leadership import TermOver
-from pykafka_broker.zk.port import (
-    BadVersion,
-    Change,
-    Coordination,
-    CoordinationError,
-    Create,
-    Delete,
-    NodeExists,
-    NoNode,
-    Replace,
-    Stat,
-)
 from pykafka_broker.zk.port import Changes as Watch
+from pykafka_broker.zk.port import Coordination
 
 Tell = Callable[[BrokerId, Any], Awaitable[Any]]
 """Sends a request to a broker and gives its response; ``Unreachable`` when that did not work."""
-
-Say = Callable[[Fact], None]
 
 RETRY_AFTER_S = 0.1
 """How long to wait before a request is sent again (``RequestSendThread``)."""
@@ -73,14 +54,9 @@ RETRY_AFTER_S = 0.1
 AT_ONCE = 10
 """How many reads are under way at a time (Kafka's ``zookeeper.max.in.flight.requests``)."""
 
-WRITES_TOGETHER = 100
-"""How many partitions share one transaction, well below ZooKeeper's megabyte."""
-
 _BROKERS: Final = "brokers"
 _TOPICS: Final = "topics"
 _DELETIONS: Final = "deletions"
-
-_PROTOCOLS = {"PLAINTEXT": 0, "SSL": 1, "SASL_PLAINTEXT": 2, "SASL_SSL": 3}
 
 
 class Unreachable(Exception):
@@ -156,7 +132,7 @@ class _Term:
         self.controller = controller
         self._tree = coordination
         self._controller_epoch = elected.epoch
-        self._fence = elected.check
+        self._nodes = ControllerTree(coordination, elected.check, say)
         self._tell = tell
         self._clock = clock
         self._say = say
@@ -169,8 +145,6 @@ class _Term:
         self._queues: dict[tuple[BrokerId, int], tuple[trio.MemorySendChannel[Any], trio.CancelScope]] = {}
         self._gone: set[str] = set()
         """Topics that were removed; those who wait for that are told when the controller knows."""
-        self._parents: dict[str, set[int]] = {}
-        """Topics whose ``partitions`` node is known to be there, and those of their partitions whose node is."""
 
     async def run(self) -> None:
         """Read everything, then look, decide and act until cancelled; ``TermOver``, ``SessionLost``."""
@@ -182,7 +156,7 @@ class _Term:
             ):
                 watch = await watches.enter_async_context(self._tree.watching_children(path))
                 nursery.start_soon(self._listen, watch, (what, ""))
-            await self._tidy()
+            await self._nodes.tidy()
             await self._handle(nursery, await self._read_all(nursery))
             while True:
                 if self._events:
@@ -194,15 +168,6 @@ class _Term:
                         await self._handle(nursery, event)
                 else:
                     await self._rest(nursery)
-
-    async def _tidy(self) -> None:
-        """Make sure of ``/feature`` and drop notifications to earlier controllers: everything is read anew."""
-        feature = nodes.Feature()
-        with suppress(NodeExists):
-            await self._together((Create(feature.path, feature.encode()),))
-        for parent in (nodes.LOG_DIR_EVENTS, nodes.ISR_CHANGES):
-            for name in await self._tree.children(parent):
-                await self._remove(f"{parent}/{name}")
 
     async def _rest(self, nursery: trio.Nursery) -> None:
         """Wait for a watch or an answer, or for the controller's next deadline."""
@@ -259,7 +224,7 @@ class _Term:
             case (kind, _) if kind == _BROKERS:
                 return [BrokersSeen(await self._brokers(nursery))]
             case (_, topic):
-                found = await self._topic(topic)
+                found = await self._nodes.topic(topic)
                 return [] if found is None else [TopicAssignmentChanged(topic, found)]
         return []
 
@@ -271,25 +236,10 @@ class _Term:
         brokers = []
         for name in sorted(name for name in names if name.isdigit()):
             await self._ensure_watched(nursery, nodes.broker_path(int(name)), (_BROKERS, name))
-            broker = await self._broker(BrokerId(int(name)))
+            broker = await self._nodes.broker(BrokerId(int(name)))
             if broker is not None:
                 brokers.append(broker)
         return brokers
-
-    async def _broker(self, broker_id: BrokerId) -> LiveBroker | None:
-        try:
-            node = await self._tree.read(nodes.broker_path(broker_id))
-            registration = nodes.BrokerRegistration.decode(broker_id, node.data)
-        except NoNode:
-            return None
-        except nodes.MalformedNode as error:
-            self._say(Fact("MalformedNode", Level.ERROR, {"what": str(error)}))
-            return None
-        endpoints = tuple(
-            Endpoint(one.listener, one.host, one.port, _PROTOCOLS.get(one.security_protocol, 0))
-            for one in registration.endpoints
-        )
-        return LiveBroker(broker_id, node.stat.czxid, endpoints, registration.rack)
 
     async def _topics_seen(self, nursery: trio.Nursery) -> TopicsSeen:
         names = frozenset(await self._tree.children(nodes.TOPICS))
@@ -304,7 +254,7 @@ class _Term:
 
         async def meet(name: str) -> None:
             await self._ensure_watched(nursery, nodes.topic_path(name), (_TOPICS, name))
-            found = await self._topic(name)
+            found = await self._nodes.topic(name)
             if found is None:
                 self._unwatch((_TOPICS, name))
             else:
@@ -313,49 +263,15 @@ class _Term:
         await _each(meet, [name for name in sorted(names) if (_TOPICS, name) not in self._watched])
         return fresh
 
-    async def _topic(self, name: str) -> Topic | None:
-        try:
-            node = await self._tree.read(nodes.topic_path(name))
-            told = nodes.TopicAssignment.decode(name, node.data)
-        except NoNode:
-            return None
-        except nodes.MalformedNode as error:
-            self._say(Fact("MalformedNode", Level.ERROR, {"what": str(error)}))
-            return None
-        partitions = {
-            index: Assignment(replicas, told.adding_replicas.get(index, ()), told.removing_replicas.get(index, ()))
-            for index, replicas in told.partitions.items()
-        }
-        return Topic(told.topic_id, partitions, node.stat.version)
-
-    async def _state(self, partition: TopicPartition) -> PartitionState | None:
-        try:
-            node = await self._tree.read(nodes.partition_state_path(*partition))
-            told = nodes.PartitionState.decode(node.data)
-        except NoNode:
-            return None
-        except nodes.MalformedNode as error:
-            self._say(Fact("MalformedNode", Level.ERROR, {"what": f"{partition}: {error}"}))
-            return None
-        return PartitionState(
-            told.leader,
-            told.leader_epoch,
-            told.isr,
-            told.controller_epoch,
-            told.leader_recovery_state != 0,
-            node.stat.version,
-        )
-
     async def _read_all(self, nursery: trio.Nursery) -> TermBegan:
         brokers = await self._brokers(nursery)
         topics = await self._fresh_topics(nursery, await self._tree.children(nodes.TOPICS))
         states: dict[TopicPartition, PartitionState] = {}
 
         async def read(partition: TopicPartition) -> None:
-            found = await self._state(partition)
+            found = await self._nodes.state(partition)
             if found is not None:
                 states[partition] = found
-                self._parents.setdefault(partition.topic, set()).add(partition.partition)
 
         await _each(read, [TopicPartition(name, index) for name, topic in topics.items() for index in topic.partitions])
         deletions = await self._tree.children(nodes.DELETE_TOPICS)
@@ -371,16 +287,21 @@ class _Term:
             command = left.popleft()
             match command:
                 case WriteStates(writes):
-                    outcomes = await self._write_states(writes)
-                case WriteTopic(name, topic):
-                    outcomes = [await self._write_topic(name, topic)]
+                    outcomes = await self._nodes.write_states(writes)
+                case WriteTopic(name, written):
+                    outcomes = [await self._nodes.write_topic(name, written)]
                 case ForgetTopic():
                     going = [command]
                     while left and len(going) < WRITES_TOGETHER and isinstance(left[0], ForgetTopic):
                         going.append(cast(ForgetTopic, left.popleft()))
-                    outcomes = await self._remove_topics(going)
+                    outcomes = await self._nodes.remove_topics(going)
+                    for topic in going:
+                        self._forget_topic(topic.name)
+                        self._gone.add(topic.name)
+                    # A topic may have been made again already; its watch was the old one's.
+                    self._look_at((_TOPICS, ""))
                 case ForgetDeletion(name):
-                    await self._remove(nodes.delete_topic_path(name))
+                    await self._nodes.remove(nodes.delete_topic_path(name))
                 case TellBroker() as told:
                     await self._post(nursery, told)
                 case Note(fact):
@@ -392,120 +313,9 @@ class _Term:
             self._gone.discard(name)
             self._forgotten.ring(name)
 
-    async def _together(self, changes: Sequence[Change]) -> tuple[Any, ...]:
-        """Make changes if we are still the controller; ``TermOver`` if not."""
-        try:
-            return (await self._tree.together((self._fence, *changes)))[1:]
-        except (BadVersion, NoNode) as error:
-            if error.path == self._fence.path:
-                raise TermOver from error
-            raise
-
-    async def _write_states(self, writes: Sequence[StateWrite]) -> list[Event]:
-        written: dict[TopicPartition, PartitionState] = {}
-        refused: dict[TopicPartition, PartitionState | None] = {}
-        for start in range(0, len(writes), WRITES_TOGETHER):
-            some = writes[start : start + WRITES_TOGETHER]
-            try:
-                await self._write_at_once(some, written)
-            except CoordinationError:
-                for write in some:
-                    await self._write_alone(write, written, refused)
-        outcomes: list[Event] = []
-        if written:
-            outcomes.append(StatesWritten(written))
-        if refused:
-            outcomes.append(StatesRefused(refused))
-        return outcomes
-
-    async def _write_at_once(self, writes: Sequence[StateWrite], written: dict[TopicPartition, PartitionState]) -> None:
-        changes: list[Change] = []
-        made: dict[str, set[int]] = {}
-        places = []
-        for write in writes:
-            topic, index = write.partition
-            if write.expected is None and index not in self._parents.get(topic, ()):
-                if topic not in self._parents and topic not in made:
-                    changes.append(Create(nodes.partitions_path(topic)))
-                made.setdefault(topic, set()).add(index)
-                changes.append(Create(nodes.partition_path(topic, index)))
-            places.append(len(changes))
-            changes.append(_change(write))
-        done = await self._together(changes)
-        for topic, indexes in made.items():
-            self._parents.setdefault(topic, set()).update(indexes)
-        for place, write in zip(places, writes, strict=True):
-            written[write.partition] = _as_written(write, done[place])
-
-    async def _write_alone(
-        self,
-        write: StateWrite,
-        written: dict[TopicPartition, PartitionState],
-        refused: dict[TopicPartition, PartitionState | None],
-    ) -> None:
-        partition = write.partition
-        try:
-            if write.expected is None:
-                for path in (nodes.partitions_path(partition.topic), nodes.partition_path(*partition)):
-                    with suppress(NodeExists):
-                        await self._together((Create(path),))
-            done = await self._together((_change(write),))
-        except CoordinationError:
-            refused[partition] = await self._state(partition)
-        else:
-            self._parents.setdefault(partition.topic, set()).add(partition.partition)
-            written[partition] = _as_written(write, done[0])
-
-    async def _write_topic(self, name: str, topic: Topic) -> Event:
-        told = nodes.TopicAssignment(
-            name,
-            {index: assignment.replicas for index, assignment in sorted(topic.partitions.items())},
-            topic.topic_id,
-            {index: assignment.adding for index, assignment in topic.partitions.items() if assignment.adding},
-            {index: assignment.removing for index, assignment in topic.partitions.items() if assignment.removing},
-        )
-        try:
-            (stat,) = await self._together((Replace(told.path, told.encode(), topic.version),))
-        except CoordinationError:
-            return TopicRefused(name, await self._topic(name))
-        return TopicWritten(name, stat.version)
-
-    async def _remove_topics(self, going: Sequence[ForgetTopic]) -> list[Event]:
-        """Remove topics' nodes, many at once where that is possible."""
-        leaves = [change for topic in going for change in _leaves(topic)]
-        trunks = [change for topic in going for change in _trunk(topic)]
-        try:
-            changes = leaves + trunks
-            if len(changes) <= 8 * WRITES_TOGETHER:
-                await self._together(changes)
-            else:
-                for start in range(0, len(leaves), 4 * WRITES_TOGETHER):
-                    await self._together(leaves[start : start + 4 * WRITES_TOGETHER])
-                await self._together(trunks)
-        except CoordinationError:
-            for topic in going:
-                await self._remove_remains(topic.name)
-        for topic in going:
-            self._forget_topic(topic.name)
-            self._gone.add(topic.name)
-        # A topic may have been made again already; its watch was the old one's.
-        self._look_at((_TOPICS, ""))
-        return [TopicForgotten(topic.name) for topic in going]
-
-    async def _remove_remains(self, name: str) -> None:
-        """Remove a topic of which some nodes are missing, the mark last, so that a crash leaves the mark."""
-        await self._together(())
-        await self._tree.delete_tree(nodes.topic_path(name))
-        await self._remove(nodes.config_path(nodes.TOPIC_CONFIG, name))
-        await self._remove(nodes.delete_topic_path(name))
-
     def _forget_topic(self, name: str) -> None:
         self._unwatch((_TOPICS, name))
-        self._parents.pop(name, None)
-
-    async def _remove(self, path: str) -> None:
-        with suppress(NoNode):
-            await self._together((Delete(path),))
+        self._nodes.forget(name)
 
     # Telling brokers
 
@@ -541,45 +351,6 @@ class _Term:
             except Unreachable as error:
                 self._say(Fact("BrokerUnreachable", Level.WARNING, {"broker": broker, "why": str(error)}))
                 await trio.sleep(RETRY_AFTER_S)
-
-
-def _change(write: StateWrite) -> Change:
-    state = write.state
-    data = nodes.PartitionState(
-        state.leader, state.isr, state.leader_epoch, state.controller_epoch, int(state.is_recovering)
-    ).encode()
-    path = nodes.partition_state_path(*write.partition)
-    return Create(path, data) if write.expected is None else Replace(path, data, write.expected)
-
-
-def _leaves(topic: ForgetTopic) -> list[Change]:
-    name = topic.name
-    return [
-        Delete(path(name, index))
-        for index in topic.partitions
-        for path in (nodes.partition_state_path, nodes.partition_path)
-    ]
-
-
-def _trunk(topic: ForgetTopic) -> list[Change]:
-    return [
-        Delete(nodes.partitions_path(topic.name)),
-        Delete(nodes.topic_path(topic.name)),
-        Delete(nodes.config_path(nodes.TOPIC_CONFIG, topic.name)),
-        Delete(nodes.delete_topic_path(topic.name)),
-    ]
-
-
-def _as_written(write: StateWrite, done: Any) -> PartitionState:
-    state = write.state
-    return PartitionState(
-        state.leader,
-        state.leader_epoch,
-        state.isr,
-        state.controller_epoch,
-        state.is_recovering,
-        done.version if isinstance(done, Stat) else 0,
-    )
 
 
 async def _each(work: Callable[[Any], Awaitable[None]], items: Iterable[Any]) -> None:
