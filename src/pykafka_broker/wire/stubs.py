@@ -60,10 +60,10 @@ def text() -> str:
 
 
 def _class(message: spec.Message) -> Iterator[str]:
-    yield "@dataclass(slots=True, kw_only=True)"
+    yield "@dataclass(kw_only=True)"
     yield f"class {message.name}(Message):"
     for struct in message.structs:
-        yield "    @dataclass(slots=True, kw_only=True)"
+        yield "    @dataclass(kw_only=True)"
         yield f"    class {struct.name}(Structure):"
         yield from _fields(struct, message, "        ")
         yield ""
