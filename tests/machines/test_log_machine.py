@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -476,5 +477,7 @@ def whole(data: bytes) -> Iterator[tuple[int, BatchHeader]]:
     assert found
 
 
-TestLog = LogMachine.TestCase
-TestLog.settings = settings(max_examples=300, stateful_step_count=40, deadline=None, report_multiple_bugs=False)
+LogMachine.TestCase.settings = settings(
+    max_examples=100, stateful_step_count=40, deadline=None, report_multiple_bugs=False
+)
+TestLog = pytest.mark.slow(LogMachine.TestCase)

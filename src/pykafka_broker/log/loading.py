@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+from pykafka_broker.log import partition_metadata
 from pykafka_broker.log.disk import Disk
 from pykafka_broker.log.epochs import Epochs
 from pykafka_broker.log.producers import Producers
@@ -73,6 +74,7 @@ class Loading:
         self._note = note
         self._epochs = Epochs()
         self._snapshots = Snapshots(disk, {})
+        self._wrote_epochs = False
 
     def load(self, *, clean: bool, recovery_point: int, log_start_offset: int) -> Loaded:
         """Open everything; ``clean`` says that the shutdown mark was there."""
@@ -107,8 +109,17 @@ class Loading:
             end,
             end if not suspects else min(recovery_point, min(suspects)),
             self._snapshots,
-            tuple(name for segment in segments if segment.base_offset in suspects for name in segment.files()),
+            self._doubtful(segments, suspects, clean),
         )
+
+    def _doubtful(self, segments: Sequence[Segment], suspects: set[int], clean: bool) -> tuple[str, ...]:
+        """What an earlier run may have written and never synced, beside what was written just now."""
+        names = [name for segment in segments if segment.base_offset in suspects for name in segment.files()]
+        if not clean:
+            names += [partition_metadata.FILE, *self._snapshots.names]
+        if not clean or self._wrote_epochs:
+            names.append(EPOCHS_FILE)
+        return tuple(names)
 
     def _tidy(self, sizes: Mapping[str, int]) -> dict[str, int]:
         """Remove what was being deleted or written when the broker stopped; finish a swap that had begun."""
@@ -261,6 +272,7 @@ class Loading:
 
     def _write_epochs(self) -> None:
         self._disk.replace(EPOCHS_FILE, self._epochs.encode())
+        self._wrote_epochs = True
 
     def _drop(self, segment: Segment) -> None:
         for name in segment.files():
@@ -273,7 +285,7 @@ class Loading:
         self._epochs = Epochs()
         self._write_epochs()
         segment = create_segment(self._disk, offset, self._settings, self._now)
-        return Loaded([segment], self._epochs, offset, offset, offset, self._snapshots, segment.files())
+        return Loaded([segment], self._epochs, offset, offset, offset, self._snapshots, (EPOCHS_FILE, *segment.files()))
 
     def _say(self, name: str, level: Level = Level.INFO, **fields: object) -> None:
         self._note(Fact(name, level, {"partition": str(self._partition), **fields}))

@@ -40,7 +40,7 @@ def create_segment(disk: Disk, base_offset: int, settings: SegmentSettings, now:
 class Segments(Sequence[Segment]):
     """At least one segment, by ascending base offset."""
 
-    __slots__ = ("_all", "_bases", "_disk", "_doomed", "_positions", "active")
+    __slots__ = ("_all", "_bases", "_disk", "_doomed", "_older_positions", "_positions", "active")
 
     def __init__(self, disk: Disk, segments: Sequence[Segment]) -> None:
         self._disk = disk
@@ -49,6 +49,7 @@ class Segments(Sequence[Segment]):
         self.active = self._all[-1]
         # Where the batches appended last begin, so that readers at the tail need no look-up.
         self._positions: dict[int, int] = {}
+        self._older_positions: dict[int, int] = {}
         self._doomed: list[tuple[int, str]] = []
 
     def __len__(self) -> int:
@@ -84,9 +85,10 @@ class Segments(Sequence[Segment]):
     def remember(self, base_offset: int, position: int) -> None:
         """A batch that begins with ``base_offset`` has just been appended at ``position``."""
         positions = self._positions
+        if len(positions) >= _POSITIONS_KEPT:
+            self._older_positions = positions
+            positions = self._positions = {}
         positions[base_offset] = position
-        if len(positions) > _POSITIONS_KEPT:
-            del positions[next(iter(positions))]
 
     def holding(self, offset: int) -> Sequence[Segment]:
         """The segment that holds ``offset`` and all behind it."""
@@ -104,7 +106,11 @@ class Segments(Sequence[Segment]):
         while index < len(self._all):
             segment = self._all[index]
             index += 1
-            position = self._positions.get(start) if segment is self.active else None
+            position = None
+            if segment is self.active:
+                position = self._positions.get(start)
+                if position is None:
+                    position = self._older_positions.get(start)
             first_size = 0
             if position is None:
                 found = segment.find(start)
@@ -182,7 +188,7 @@ class Segments(Sequence[Segment]):
             cut += self._all[-1].size_bytes
             self._remove_last()
         self.active = self._all[-1]
-        self._positions.clear()
+        self._positions, self._older_positions = {}, {}
         return cut + self.active.truncate_to(offset)
 
     def restart(self, offset: int, settings: SegmentSettings, now: Millis) -> None:
@@ -201,4 +207,4 @@ class Segments(Sequence[Segment]):
         self.active = create_segment(self._disk, base_offset, settings, now)
         self._all.append(self.active)
         self._bases.append(base_offset)
-        self._positions.clear()
+        self._positions, self._older_positions = {}, {}

@@ -33,6 +33,11 @@ class Snapshots:
         """All of them, in ascending order."""
         return sorted(self._offsets)
 
+    @property
+    def names(self) -> list[str]:
+        """Their files."""
+        return [file_name(offset, SUFFIX) for offset in self.offsets]
+
     def write(self, offset: int, producers: Producers) -> str:
         """Write what the producers have done before ``offset``; gives the file's name, which is to be synced."""
         name = file_name(offset, SUFFIX)
