@@ -63,7 +63,6 @@ from pykafka_broker.runtime.topics import Topics
 from pykafka_broker.store.directories import DirectoryError
 from pykafka_broker.store.meta import Meta
 from pykafka_broker.store.worker import Worker
-from pykafka_broker.wire import messages
 from pykafka_broker.wire.compression import Codec
 from pykafka_broker.zk import nodes, registration
 from pykafka_broker.zk.port import House
@@ -211,7 +210,9 @@ class _Broker:
     async def start(self, services: trio.Nursery) -> None:
         """Start what runs in the background, become a member of the cluster, and wait until we know our part in it."""
         settings, me, clock, house = self.settings, self.me, self.clock, self.house
-        self.leaderships = Leaderships(me, self.keeper, self.metadata, self.configs.topic_settings, self.changes)
+        self.leaderships = Leaderships(
+            me, self.keeper, self.metadata, self.configs.topic_settings, self.changes, self.configs.learn
+        )
         inter_broker = read_listeners(settings).inter_broker
         self.control_loop = ControlLoop(
             me,
@@ -325,10 +326,6 @@ class _Broker:
         """Hand the controller's request to a broker; there is only this one yet."""
         if broker != self.me:
             raise Unreachable(f"broker {broker} cannot be reached: brokers do not talk to each other yet")
-        if isinstance(request, messages.LeaderAndIsrRequest):
-            for topic in request.topic_states:
-                if TopicPartition(topic.topic_name, topic.partition_states[0].partition_index) not in self.keeper.logs:
-                    await self.configs.learn(topic.topic_name)
         return await self.leaderships.obey(request)
 
     def accept(self, services: trio.Nursery, connections: trio.Nursery) -> Routes:
