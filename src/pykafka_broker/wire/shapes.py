@@ -212,17 +212,15 @@ class Fields(Shape):
             begin = reader.position
             tag = take_uvarint(reader)
             size = take_uvarint(reader)
-            start = reader.position
-            stop = start + size
-            if stop > reader.end:
-                raise WireError(f"{size} bytes announced for tag {tag}, {reader.end - start} left")
             if tag in self.tagged:
+                # Apache Kafka does not look at the size of a field that it knows.
                 name, shape = self.tagged[tag]
                 self._charge(reader, shape.held_bytes)
                 setattr(value, name, shape.take(reader))
-                if reader.position != stop:
-                    raise WireError(f"{name} is {reader.position - start} bytes long, not {size}")
             else:
+                stop = reader.position + size
+                if stop > reader.end:
+                    raise WireError(f"{size} bytes announced for tag {tag}, {reader.end - reader.position} left")
                 reader.position = stop
                 self._charge(reader, UNKNOWN_HELD_BYTES + 2 * (stop - begin))
                 unknown += reader.data[begin:stop]
