@@ -347,7 +347,7 @@ class _Broker:
             [
                 versions,
                 MetadataApi(self.metadata, self.topics, self.cluster_id, settings.auto_create_topics_enable),
-                ProduceApi(self.leaderships, self.changes, self.clock),
+                ProduceApi(self.leaderships, self.changes, self.clock, self.keeper.flush),
                 FetchApi(
                     self.leaderships,
                     self.metadata,

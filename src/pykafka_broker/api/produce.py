@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,10 @@ ADMIN_CLIENT_ID = "__admin_client"
 """Only Kafka's own tools may write into internal topics, and this is what they call themselves."""
 
 
+_Answer = messages.ProduceResponse.PartitionProduceResponse
+_Unflushed = tuple[_Answer, TopicPartition]
+
+
 @dataclass(slots=True)
 class _Waiting:
     """An append whose answer waits until the in-sync replicas have it too."""
@@ -47,6 +52,8 @@ class ProduceApi:
     leaderships: Leaderships
     changes: Changes
     clock: Clock
+    flush: Callable[[TopicPartition], Awaitable[None]]
+    """Makes what has been appended to a partition last, for topics that want it before the answer."""
 
     def routes(self) -> tuple[Route, ...]:
         return (Route("Produce", "0-11", self.produce, self._refuse),)
@@ -58,11 +65,16 @@ class ProduceApi:
             return self._refuse(call, ErrorCode.INVALID_REQUIRED_ACKS, None)
         response = messages.ProduceResponse()
         waiting: list[_Waiting] = []
+        to_flush: list[_Unflushed] = []
         for topic in body.topic_data:
-            answers = [self._append(call, topic.name, data, waiting) for data in topic.partition_data]
+            answers = [self._append(call, topic.name, data, waiting, to_flush) for data in topic.partition_data]
             response.responses.append(
                 messages.ProduceResponse.TopicProduceResponse(name=topic.name, partition_responses=answers)
             )
+        if to_flush:
+            async with trio.open_nursery() as nursery:
+                for answer, partition in to_flush:
+                    nursery.start_soon(self._flush, answer, partition)
         if body.acks == 0:
             self._hang_up_on_error(response)
             return None
@@ -76,6 +88,7 @@ class ProduceApi:
         topic: str,
         data: messages.ProduceRequest.PartitionProduceData,
         waiting: list[_Waiting],
+        to_flush: list[_Unflushed],
     ) -> messages.ProduceResponse.PartitionProduceResponse:
         answer = messages.ProduceResponse.PartitionProduceResponse(index=data.index, base_offset=NO_OFFSET)
         try:
@@ -99,12 +112,20 @@ class ProduceApi:
                     for index, message in record_errors
                 ]
             return answer
+        if appended.must_flush:
+            to_flush.append((answer, leadership.partition))
         answer.base_offset = Offset(appended.base_offset)
         answer.log_append_time_ms = appended.log_append_time_ms
         answer.log_start_offset = Offset(appended.log_start_offset)
         if call.body.acks == -1 and leadership.log.high_watermark <= appended.last_offset:
             waiting.append(_Waiting(answer, leadership, Offset(appended.last_offset)))
         return answer
+
+    async def _flush(self, answer: _Answer, partition: TopicPartition) -> None:
+        try:
+            await self.flush(partition)
+        except KafkaError as error:
+            answer.error_code, answer.base_offset = error.code, NO_OFFSET
 
     async def _replicated(self, waiting: list[_Waiting], timeout_ms: int) -> None:
         """Wait until the high watermark has passed every append, or the time is over."""

@@ -18,7 +18,7 @@ Answer = messages.ProduceResponse.PartitionProduceResponse
 @pytest.fixture
 def api(partitions: Partitions) -> ProduceApi:
     partitions.leads("orders", 2)
-    return ProduceApi(partitions.leaderships, partitions.changes, partitions.clock)
+    return ProduceApi(partitions.leaderships, partitions.changes, partitions.clock, partitions.keeper.flush)
 
 
 def request(topic: str, *records: Any, acks: int = -1) -> messages.ProduceRequest:
@@ -125,6 +125,17 @@ async def test_an_idempotent_producer_that_sends_twice_hears_the_first_offset_ag
     (second,) = await answers(api, request("orders", again()))
     assert (first.base_offset, second.base_offset, second.error_code) == (0, 0, 0)
     assert partitions.log("orders").log_end_offset == 1
+
+
+async def test_a_topic_that_wants_every_record_flushed_has_it_before_the_answer(
+    api: ProduceApi, partitions: Partitions
+) -> None:
+    partitions.leads("precious", flush_messages=1)
+    (answer,) = await answers(api, request("precious", batch(b"a")))
+    assert answer.error_code == 0
+    assert partitions.log("precious").recovery_point == 1
+    await answers(api, request("orders", batch(b"a")))
+    assert partitions.log("orders").recovery_point == 0
 
 
 @pytest.mark.parametrize("version", range(12))
