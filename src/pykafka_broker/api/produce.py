@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -32,8 +32,9 @@ ADMIN_CLIENT_ID = "__admin_client"
 """Only Kafka's own tools may write into internal topics, and this is what they call themselves."""
 
 
-_Answer = messages.ProduceResponse.PartitionProduceResponse
-_Unflushed = tuple[_Answer, TopicPartition]
+if TYPE_CHECKING:
+    _Answer = messages.ProduceResponse.PartitionProduceResponse
+    _Unflushed = tuple[_Answer, TopicPartition]
 
 
 @dataclass(slots=True)
