@@ -75,7 +75,7 @@ def run(bootstrap: str, *arguments: str) -> dict[str, str]:
     subprocess.run(
         [
             sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:trio",
-            "-c", str(HERE / "pytest.ini"), f"--rootdir={folder}", f"--junitxml={report}", "--timeout=120",
+            "-c", str(HERE / "stand_in" / "pytest.ini"), f"--rootdir={folder}", f"--junitxml={report}", "--timeout=120",
             *(f"--deselect={test}" for test in LEFT_OUT), *(arguments or ("test/integration",)),
         ],
         cwd=folder,
