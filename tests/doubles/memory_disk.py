@@ -23,6 +23,9 @@ class MemoryDisk:
         self._modified: dict[str, int] = {}
         self._replaced: set[str] = set()
 
+    def create(self, name: str) -> None:
+        self.append(name, b"")
+
     def append(self, name: str, data: Buffer) -> None:
         self._writing(name)
         self.files.setdefault(name, bytearray()).extend(data)

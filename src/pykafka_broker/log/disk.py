@@ -21,6 +21,10 @@ Buffer = bytes | bytearray | memoryview
 class Disk(Protocol):
     """One directory of files that grow at their end."""
 
+    def create(self, name: str) -> None:
+        """See to it that there is a file, an empty one if it is new."""
+        ...
+
     def append(self, name: str, data: Buffer) -> None:
         """Write at the end of a file, which is created if it is not there; all of it or ``OSError``."""
         ...

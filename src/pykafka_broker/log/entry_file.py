@@ -52,7 +52,7 @@ class EntryFile:
 
     def create(self) -> None:
         """See to it that the file exists even without entries, as Kafka expects beside every segment."""
-        self._disk.append(self.name, b"")
+        self._disk.create(self.name)
 
     def entry(self, index: int) -> tuple[int, ...]:
         """The entry at an index below ``len``."""

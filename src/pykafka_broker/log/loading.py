@@ -95,6 +95,7 @@ class Loading:
             return self._afresh(log_start_offset)
         start = max(log_start_offset, segments[0].base_offset)
         if stored_epochs is None:
+            self._epochs = Epochs()
             for segment in segments:
                 for _, header in segment.batches(segment.base_offset):
                     self._note_epoch(header)
@@ -282,8 +283,9 @@ class Loading:
         """An empty partition that begins at ``offset``."""
         self._producers.truncate()
         self._snapshots.clear()
-        self._epochs = Epochs()
-        self._write_epochs()
+        if self._epochs.entries:
+            self._epochs = Epochs()
+            self._write_epochs()
         segment = create_segment(self._disk, offset, self._settings, self._now)
         return Loaded([segment], self._epochs, offset, offset, offset, self._snapshots, (EPOCHS_FILE, *segment.files()))
 

@@ -128,9 +128,15 @@ class PartitionLog:
     ) -> PartitionLog:
         """A new partition in an empty directory."""
         log = cls.open(
-            disk, partition, settings, now, clean=True, jitter_ms=jitter_ms, note=note,
+            disk,
+            partition,
+            settings,
+            now,
+            clean=True,
+            jitter_ms=jitter_ms,
+            note=note,
             producer_expiration_ms=producer_expiration_ms,
-        )  # fmt: skip
+        )
         log.identify(topic_id)
         return log
 

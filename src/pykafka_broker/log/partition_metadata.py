@@ -9,6 +9,7 @@ from pykafka_broker.log.disk import Disk
 from pykafka_broker.model.names import NO_TOPIC_ID, TopicId
 
 FILE = "partition.metadata"
+_LONGEST_BYTES = 4_096
 
 
 def text(topic_id: TopicId) -> str:
@@ -31,10 +32,7 @@ def decode(content: bytes) -> TopicId:
 
 def read(disk: Disk) -> TopicId:
     """The id in a directory; none where the file is absent or was lost in a power cut before it was synced."""
-    size = disk.sizes().get(FILE)
-    if not size:
-        return NO_TOPIC_ID
     try:
-        return decode(disk.read(FILE, 0, size))
-    except ValueError:
+        return decode(disk.read(FILE, 0, _LONGEST_BYTES))
+    except (FileNotFoundError, ValueError):
         return NO_TOPIC_ID

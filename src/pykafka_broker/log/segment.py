@@ -125,7 +125,7 @@ class Segment:
             index_interval_bytes=index_interval_bytes,
             index_limit_bytes=index_limit_bytes,
         )
-        disk.append(segment.name, b"")
+        disk.create(segment.name)
         segment.index.create()
         segment.times.create()
         return segment

@@ -158,6 +158,9 @@ class LogKeeper:
         recovery_points = directory.read_checkpoint(checkpoints.RECOVERY_POINTS)
         log_starts = directory.read_checkpoint(checkpoints.LOG_STARTS)
         high_watermarks = directory.read_checkpoint(checkpoints.HIGH_WATERMARKS)
+        self._written[directory, checkpoints.RECOVERY_POINTS] = recovery_points
+        self._written[directory, checkpoints.LOG_STARTS] = log_starts
+        self._written[directory, checkpoints.HIGH_WATERMARKS] = high_watermarks
         clean = directory.take_clean_mark()
         self._doomed += [(now, path) for path in found.deleted]
         for done, partition in enumerate(found.partitions, 1):

@@ -69,6 +69,10 @@ class FileDisk:
         self._directory = str(path) + os.sep
         self._open_files = open_files
 
+    def create(self, name: str) -> None:
+        """Make the file without keeping it open; many partitions are made and never written."""
+        os.close(os.open(self._directory + name, _FLAGS, 0o644))
+
     def append(self, name: str, data: Buffer) -> None:
         """Write all of ``data`` at the end of the file."""
         descriptor = self.descriptors.get(name)

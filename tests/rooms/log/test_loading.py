@@ -186,6 +186,12 @@ def test_epochs_are_told_by_the_batches_where_their_file_is_lost(sample: SampleL
     assert disk.read("leader-epoch-checkpoint", 0, 99) == b"0\n3\n0 0\n1 4\n2 8\n"
 
 
+def test_epochs_are_told_by_all_batches_even_if_only_some_are_recovered(sample: SampleLog) -> None:
+    disk_of(sample).remove("leader-epoch-checkpoint")
+    sample.opened(clean=False, recovery_point=6)
+    assert disk_of(sample).read("leader-epoch-checkpoint", 0, 99) == b"0\n3\n0 0\n1 4\n2 8\n"
+
+
 def test_producers_are_told_by_the_batches_where_no_snapshot_is_left(sample: SampleLog) -> None:
     disk = disk_of(sample)
     for name in list(disk.sizes()):
@@ -207,9 +213,7 @@ def test_a_log_that_lost_more_than_was_deleted_begins_at_its_start(sample: Sampl
 def test_an_empty_directory_becomes_an_empty_log() -> None:
     sample = SampleLog(clean=False)
     assert (sample.log.log_start_offset, sample.log.log_end_offset) == (0, 0)
-    assert sorted(sample.disk.sizes()) == sorted(
-        [log_file(0), log_file(0, ".index"), log_file(0, ".timeindex"), "leader-epoch-checkpoint"]
-    )
+    assert sorted(sample.disk.sizes()) == sorted([log_file(0), log_file(0, ".index"), log_file(0, ".timeindex")])
 
 
 def test_what_was_recovered_still_has_to_be_synced(sample: SampleLog) -> None:

@@ -27,9 +27,12 @@ def test_a_file_grows_at_its_end_and_is_read_from_anywhere(disk: Disk) -> None:
     assert disk.sizes() == {"a": 11}
 
 
-def test_appending_nothing_makes_an_empty_file(disk: Disk) -> None:
-    disk.append("a", b"")
+def test_a_file_is_made_empty_and_left_alone_if_it_is_there(disk: Disk) -> None:
+    disk.create("a")
     assert disk.sizes() == {"a": 0}
+    disk.append("a", b"x")
+    disk.create("a")
+    assert disk.sizes() == {"a": 1}
 
 
 def test_reading_a_file_that_is_not_there_is_an_error(disk: Disk) -> None:
