@@ -22,8 +22,8 @@ from kafka.admin import KafkaAdminClient, NewTopic
 from compat.servers import CHECKOUT, QUICK, Server, our_broker
 from compat.waiting import PATIENCE_S, until
 
-# The client itself uses what Python 3.11 calls deprecated, calls functions as serializers deprecated, and forgets sockets
-# that could not be connected.
+# The client itself uses what Python 3.11 calls deprecated, calls functions as serializers deprecated, and forgets
+# sockets that could not be connected.
 pytestmark = [
     pytest.mark.compat,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
