@@ -81,7 +81,7 @@ def entries(folder: Path) -> Iterator[str]:
 
 @pytest.mark.compat
 def test_each_scenario_is_allowed_or_has_a_reason_why_not() -> None:
-    java = {str(case.id) for case in cases()}  # type: ignore[attr-defined]
+    java = {str(case.id) for case in cases()}
     kcat = {scenario.name for scenario in all_scenarios(KCAT_FOLDER)}
     for folder, names in ((HERE, java), (HERE.parent / "kcat", kcat)):
         allowed = set(entries(folder))

@@ -6,10 +6,10 @@ Each scenario runs once for every Kafka version that it is for. What differs on 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 from compat.java.scenario import Scenario, all_scenarios
 from compat.java.stage import Stage
@@ -20,13 +20,15 @@ ZOOKEEPER_HOUSE = "3.9.1"
 """The version whose scenarios run against the broker on a real ZooKeeper, too."""
 
 
-def cases() -> Iterator[object]:
+def cases() -> list[ParameterSet]:
+    found = []
     for scenario in all_scenarios():
         for version in scenario.versions:
             for house in houses(scenario, version):
                 name = f"{scenario.name}-{version}" + ("-zookeeper" if house == "zookeeper" else "")
                 marks = [] if name in ALLOWED else [pytest.mark.xfail(reason="see FINDINGS.md", strict=False)]
-                yield pytest.param(scenario, version, house, id=name, marks=marks)
+                found.append(pytest.param(scenario, version, house, id=name, marks=marks))
+    return found
 
 
 def houses(scenario: Scenario, version: str) -> list[str]:

@@ -5,10 +5,10 @@ What differs on purpose, or not yet, is left out of `scenarios.allow`, with its 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 from compat.java.scenario import Scenario, all_scenarios
 from compat.java.stage import Stage
@@ -18,10 +18,12 @@ HERE = Path(__file__).resolve().parent
 ALLOWED = {line for line in (HERE / "scenarios.allow").read_text().splitlines() if line and not line.startswith("#")}
 
 
-def cases() -> Iterator[object]:
+def cases() -> list[ParameterSet]:
+    found = []
     for scenario in all_scenarios(HERE / "scenarios"):
         marks = [] if scenario.name in ALLOWED else [pytest.mark.xfail(reason="see FINDINGS.md", strict=False)]
-        yield pytest.param(scenario, id=scenario.name, marks=marks)
+        found.append(pytest.param(scenario, id=scenario.name, marks=marks))
+    return found
 
 
 @pytest.mark.compat

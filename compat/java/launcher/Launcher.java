@@ -66,6 +66,8 @@ public final class Launcher {
         System.setErr(new PrintStream(new SwitchedOutput(false), true));
         System.setIn(new SwitchedInput());
         load(arguments[0].split(":"));
+        // Two commands that begin at once would otherwise find the logging half made, and say so.
+        libraries.loadClass("org.slf4j.LoggerFactory").getMethod("getLogger", String.class).invoke(null, "launcher");
         trapExit();
         trapSystemExit();
         DataInputStream requests = new DataInputStream(new FileInputStream(FileDescriptor.in));
