@@ -23,6 +23,7 @@ import trio
 from pykafka_broker.api.configs import ConfigApi
 from pykafka_broker.api.coordinators import CoordinatorApi
 from pykafka_broker.api.desk import Desk
+from pykafka_broker.api.elections import ElectionApi
 from pykafka_broker.api.fetch import FetchApi
 from pykafka_broker.api.fetch_sessions import FetchSessions
 from pykafka_broker.api.group_offsets import GroupOffsetApi
@@ -32,6 +33,7 @@ from pykafka_broker.api.metadata import MetadataApi
 from pykafka_broker.api.offsets import OffsetApi
 from pykafka_broker.api.produce import ProduceApi
 from pykafka_broker.api.producers import ProducerApi
+from pykafka_broker.api.reassignments import ReassignmentApi
 from pykafka_broker.api.routes import Routes, collect
 from pykafka_broker.api.topics import TopicApi
 from pykafka_broker.api.versions import VersionsApi
@@ -361,6 +363,8 @@ class _Broker:
                 TopicApi(
                     self.topics, self.metadata, self.control_loop, self.configs.shown, settings.delete_topic_enable
                 ),
+                ElectionApi(self.control_loop, self.metadata),
+                ReassignmentApi(self.control_loop),
                 LogDirApi(self.keeper),
                 ConfigApi(self.configs, self.metadata, self.me),
                 CoordinatorApi(

@@ -6,13 +6,13 @@ a controller whose term is over cannot write; the outcome of each comes back as 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pykafka_broker.control.cluster import PartitionState, Topic
 from pykafka_broker.model.names import BrokerId, TopicPartition
-from pykafka_broker.model.outcome import Fact
+from pykafka_broker.model.outcome import Fact, Ticket
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +64,18 @@ class TellBroker:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerTicket:
+    """Tell who asked what became of each of his partitions."""
+
+    ticket: Ticket
+    verdicts: Mapping[TopicPartition, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """Say for the log what happened."""
 
     fact: Fact
 
 
-Command = WriteStates | WriteTopic | ForgetTopic | ForgetDeletion | TellBroker | Note
+Command = WriteStates | WriteTopic | ForgetTopic | ForgetDeletion | TellBroker | AnswerTicket | Note

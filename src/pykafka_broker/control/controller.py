@@ -11,8 +11,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from pykafka_broker.control import election
-from pykafka_broker.control.cluster import Cluster, LiveBroker, PartitionState, Topic
+from pykafka_broker.control.ballots import Ballot
+from pykafka_broker.control.cluster import Assignment, Cluster, LiveBroker, PartitionState, Topic
 from pykafka_broker.control.commands import (
+    AnswerTicket,
     Command,
     ForgetDeletion,
     ForgetTopic,
@@ -26,7 +28,9 @@ from pykafka_broker.control.events import (
     BrokerAnswered,
     BrokersSeen,
     DeletionsSeen,
+    ElectionAsked,
     Event,
+    ReassignmentAsked,
     StatesRefused,
     StatesWritten,
     TermBegan,
@@ -37,6 +41,7 @@ from pykafka_broker.control.events import (
     TopicWritten,
 )
 from pykafka_broker.control.outbox import EPOCH_DURING_DELETE, Outbox
+from pykafka_broker.control.reassignment import Reassignments, StateStep, StopStep, TopicStep
 from pykafka_broker.model.errors import ErrorCode
 from pykafka_broker.model.names import BrokerId, TopicId, TopicPartition
 from pykafka_broker.model.outcome import Fact, Level
@@ -79,10 +84,20 @@ class Controller:
         """Topics whose node we are writing; nothing is done about their partitions before."""
         self._seen_meanwhile: dict[str, Topic] = {}
         """What was seen of a topic's node while our write of it was under way."""
+        self._ballots: list[Ballot] = []
+        self._reassignments = Reassignments()
 
     def is_being_deleted(self, topic: str) -> bool:
         """Whether somebody wants the topic deleted and it is still there."""
         return topic in self._deletions
+
+    def moving(self) -> dict[TopicPartition, Assignment]:
+        """The assignment of every partition that is being reassigned."""
+        return {
+            partition: assignment
+            for partition in sorted(self._reassignments.moving)
+            if (assignment := self.cluster.assignment(partition)) is not None
+        }
 
     def handle(self, now: Millis, event: Event) -> tuple[Command, ...]:
         """What has to be done about an event, in this order."""
@@ -109,6 +124,10 @@ class Controller:
                 self._topic_forgotten(topic)
             case BrokerAnswered():
                 self._broker_answered(now, event)
+            case ElectionAsked(ticket, kind, partitions):
+                self._ballots.append(Ballot(ticket, kind, dict.fromkeys(partitions)))
+            case ReassignmentAsked(ticket, wanted):
+                self._reassignments.ask(ticket, wanted, self.cluster, self.is_being_deleted)
         return self._conclude(now)
 
     def next_deadline(self) -> Millis | None:
@@ -129,6 +148,8 @@ class Controller:
     def _conclude(self, now: Millis) -> tuple[Command, ...]:
         self._resume_deletions(now)
         self._flush()
+        self._move_replicas()
+        self._hold_elections()
         if self._arriving and not self._writing:
             self._let_in()
             self._resume_deletions(now)
@@ -163,13 +184,17 @@ class Controller:
             )
             if due is None:
                 continue
-            write = StateWrite(partition, due, None if state is None else state.version)
-            self._writing[partition] = write
-            writes.append(write)
+            writes.append(self._write(partition, due))
             if due.is_recovering and state is not None and not state.is_recovering:
                 self._note("UncleanElection", Level.WARNING, partition=str(partition), leader=due.leader)
         if writes:
             self._commands.append(WriteStates(tuple(writes)))
+
+    def _write(self, partition: TopicPartition, due: PartitionState) -> StateWrite:
+        """The write that gives a partition its next state; nothing else is decided about it before that has ended."""
+        state = self.cluster.states.get(partition)
+        write = self._writing[partition] = StateWrite(partition, due, None if state is None else state.version)
+        return write
 
     def _announce(self, partition: TopicPartition, *, is_new: bool = False) -> None:
         """Tell the live replicas who leads, and everybody what Metadata should answer."""
@@ -177,6 +202,47 @@ class Controller:
         if assignment is not None:
             self._outbox.lead(self.cluster.live(partition, assignment.replicas), partition, is_new=is_new)
             self._outbox.update(self.cluster.brokers, (partition,))
+
+    # What administrators ask for
+
+    def _is_busy(self, partition: TopicPartition) -> bool:
+        """Whether something about the partition is under way, so that nothing can be decided now."""
+        deletion = self._deletions.get(partition.topic)
+        return (
+            partition in self._writing
+            or partition.topic in self._rewriting
+            or (deletion is not None and deletion.stage is not Stage.WAITING)
+        )
+
+    def _hold_elections(self) -> None:
+        for ballot in tuple(self._ballots):
+            writes = [
+                self._write(partition, due)
+                for partition, due in ballot.proceed(
+                    self.cluster, self._controller_epoch, self._is_busy, self.is_being_deleted
+                )
+            ]
+            if writes:
+                self._commands.append(WriteStates(tuple(writes)))
+            if not ballot.open:
+                self._ballots.remove(ballot)
+                self._commands.append(AnswerTicket(ballot.ticket, ballot.verdicts))
+
+    def _move_replicas(self) -> None:
+        writes = []
+        for step in self._reassignments.steps(self.cluster, self._controller_epoch, self._is_busy):
+            match step:
+                case TopicStep(name, topic):
+                    self._rewrite(name, topic)
+                case StateStep(partition, state):
+                    writes.append(self._write(partition, state))
+                case StopStep(partition, broker, epoch):
+                    self._outbox.stop((broker,), partition, epoch, delete=True)
+        self._flush()
+        if writes:
+            self._commands.append(WriteStates(tuple(writes)))
+        for petition in self._reassignments.answered():
+            self._commands.append(AnswerTicket(petition.ticket, petition.verdicts))
 
     # The term begins
 
@@ -194,6 +260,8 @@ class Controller:
         for topic in event.deletions:
             self._mark(topic)
         self._name_topics(event.topics)
+        for name, known in event.topics.items():
+            self._reassignments.see(name, known)
         for partition in cluster.partitions():
             if partition in cluster.states and self._may_be_told(partition):
                 self._announce(partition)
@@ -283,6 +351,8 @@ class Controller:
                 self._drop(topic)
         came = {topic: seen for topic, seen in fresh.items() if topic not in self.cluster.topics}
         self.cluster.topics.update(came)
+        for topic, seen in came.items():
+            self._reassignments.see(topic, seen)
         self._name_topics(came)
         self._settle(partition for topic in came for partition in self.cluster.partitions_of(topic))
 
@@ -328,6 +398,7 @@ class Controller:
         if written is None or name not in self.cluster.topics:
             return
         self.cluster.topics[name] = replace(written, version=version)
+        self._reassignments.see(name, written)
         for partition in self.cluster.partitions_of(name):
             if partition in self.cluster.states and self._may_be_told(partition):
                 self._announce(partition)

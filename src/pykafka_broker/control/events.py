@@ -10,8 +10,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pykafka_broker.control.ballots import ElectionType
 from pykafka_broker.control.cluster import LiveBroker, PartitionState, Topic
+from pykafka_broker.control.reassignment import Target
 from pykafka_broker.model.names import BrokerId, TopicPartition
+from pykafka_broker.model.outcome import Ticket
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,23 @@ class BrokerAnswered:
     response: Any
 
 
+@dataclass(frozen=True, slots=True)
+class ElectionAsked:
+    """Somebody wants leaders elected for these partitions; ends in ``AnswerTicket``."""
+
+    ticket: Ticket
+    kind: ElectionType
+    partitions: Collection[TopicPartition]
+
+
+@dataclass(frozen=True, slots=True)
+class ReassignmentAsked:
+    """Somebody wants these replicas for partitions, ``None`` to cancel a move; ends in ``AnswerTicket``."""
+
+    ticket: Ticket
+    wanted: Mapping[TopicPartition, Target | None]
+
+
 Event = (
     TermBegan
     | BrokersSeen
@@ -114,4 +134,6 @@ Event = (
     | TopicRefused
     | TopicForgotten
     | BrokerAnswered
+    | ElectionAsked
+    | ReassignmentAsked
 )

@@ -9,15 +9,17 @@ queue per broker, one at a time, and are repeated until the broker answers or is
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Final, NoReturn, cast
 
 import trio
 
-from pykafka_broker.control.cluster import LiveBroker, PartitionState, Topic
+from pykafka_broker.control.ballots import ElectionType
+from pykafka_broker.control.cluster import Assignment, LiveBroker, PartitionState, Topic
 from pykafka_broker.control.commands import (
+    AnswerTicket,
     Command,
     ForgetDeletion,
     ForgetTopic,
@@ -31,16 +33,21 @@ from pykafka_broker.control.events import (
     BrokerAnswered,
     BrokersSeen,
     DeletionsSeen,
+    ElectionAsked,
     Event,
+    ReassignmentAsked,
     TermBegan,
     TopicAssignmentChanged,
     TopicsSeen,
 )
+from pykafka_broker.control.reassignment import Target
+from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import BrokerId, TopicPartition
-from pykafka_broker.model.outcome import Fact, Level
+from pykafka_broker.model.outcome import Fact, Level, Ticket
 from pykafka_broker.runtime.changes import Changes
 from pykafka_broker.runtime.clock import Clock
 from pykafka_broker.runtime.controller_tree import WRITES_TOGETHER, ControllerTree, Say
+from pykafka_broker.runtime.tickets import Tickets
 from pykafka_broker.zk import leadership, nodes
 from pykafka_broker.zk.port import Changes as Watch
 from pykafka_broker.zk.port import Coordination
@@ -98,6 +105,33 @@ class ControlLoop:
         while self._term is not None and any(name in self._term.controller.cluster.topics for name in names):
             await self.changes.wait(names)
 
+    async def elect(
+        self, kind: ElectionType, partitions: Collection[TopicPartition]
+    ) -> Mapping[TopicPartition, BrokerId | KafkaError]:
+        """Have leaders elected: who leads each partition now, or why there was no election; NOT_CONTROLLER."""
+        found: Mapping[TopicPartition, BrokerId | KafkaError] = await self._active_term().ask(
+            lambda ticket: ElectionAsked(ticket, kind, tuple(partitions))
+        )
+        return found
+
+    async def reassign(
+        self, wanted: Mapping[TopicPartition, Target | None]
+    ) -> Mapping[TopicPartition, KafkaError | None]:
+        """Have replicas moved, or (``None``) moves cancelled: why not, for each partition; NOT_CONTROLLER."""
+        found: Mapping[TopicPartition, KafkaError | None] = await self._active_term().ask(
+            lambda ticket: ReassignmentAsked(ticket, wanted)
+        )
+        return found
+
+    def moving(self) -> dict[TopicPartition, Assignment]:
+        """Every partition with a reassignment in progress; NOT_CONTROLLER."""
+        return self._active_term().controller.moving()
+
+    def _active_term(self) -> _Term:
+        if self._term is None:
+            raise KafkaError(ErrorCode.NOT_CONTROLLER)
+        return self._term
+
     async def stand(self, session: Coordination) -> NoReturn:
         """Be a candidate for as long as the session lasts, and the controller whenever elected."""
         await leadership.lead(session, self._me, partial(self.serve, session), clock=self._clock)
@@ -111,6 +145,7 @@ class ControlLoop:
             await term.run()
         finally:
             self._term = None
+            term.refuse_all()
             for topic in term.controller.cluster.topics:
                 self.changes.ring(topic)
             self._say(Fact("ControllerResigned", fields={"epoch": elected.epoch}))
@@ -140,6 +175,7 @@ class _Term:
         self._due: dict[tuple[str, str], None] = {}
         """What watches rang for and nobody has looked at yet."""
         self._events: deque[Event] = deque()
+        self._tickets = Tickets()
         self._bell = trio.Event()
         self._watched: dict[tuple[str, str], trio.CancelScope] = {}
         self._queues: dict[tuple[BrokerId, int], tuple[trio.MemorySendChannel[Any], trio.CancelScope]] = {}
@@ -168,6 +204,17 @@ class _Term:
                         await self._handle(nursery, event)
                 else:
                     await self._rest(nursery)
+
+    async def ask(self, event: Callable[[Ticket], Event]) -> Any:
+        """Hand an event to the controller and wait for its answer; NOT_CONTROLLER if the term ends before."""
+        ticket = self._tickets.issue()
+        self._events.append(event(ticket))
+        self._bell.set()
+        return await self._tickets.reply_to(ticket)
+
+    def refuse_all(self) -> None:
+        """The term is over: whoever still waits for an answer has to ask another controller."""
+        self._tickets.refuse_all(KafkaError(ErrorCode.NOT_CONTROLLER))
 
     async def _rest(self, nursery: trio.Nursery) -> None:
         """Wait for a watch or an answer, or for the controller's next deadline."""
@@ -304,6 +351,8 @@ class _Term:
                     await self._nodes.remove(nodes.delete_topic_path(name))
                 case TellBroker() as told:
                     await self._post(nursery, told)
+                case AnswerTicket(ticket, verdicts):
+                    self._tickets.answer(ticket, verdicts)
                 case Note(fact):
                     self._say(fact)
             for outcome in outcomes:
