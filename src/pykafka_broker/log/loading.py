@@ -207,6 +207,9 @@ class Loading:
         self._load_producers(segments, trusted_end)
         for index, segment in enumerate(segments):
             if segment.base_offset < trusted_end:
+                if not clean and index + 1 < len(segments) and segments[index + 1].base_offset == trusted_end:
+                    # It was flushed before it was rolled: the entry that rolling adds may be lost.
+                    segment.complete_times()
                 continue
             if segment.base_offset not in suspects:
                 replay(self._producers, segment, segment.base_offset)

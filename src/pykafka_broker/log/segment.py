@@ -233,10 +233,12 @@ class Segment:
     def end_offset(self) -> int:
         """The offset behind the last batch, found from the last index entry on."""
         end = self.base_offset
-        last_entry = self.index.position_of(_FARTHEST + self.base_offset)
-        for _, header in walk(self._disk, self.name, last_entry, self.size_bytes):
+        for _, header in walk(self._disk, self.name, self._last_indexed_position(), self.size_bytes):
             end = header.next_offset
         return end
+
+    def _last_indexed_position(self) -> int:
+        return self.index.position_of(_FARTHEST + self.base_offset)
 
     def recover(self, seen: Callable[[BatchHeader, bytes], None]) -> tuple[int, int]:
         """Believe nothing: check every batch, rebuild the indexes, cut off what is not a whole batch.
@@ -306,6 +308,16 @@ class Segment:
             if header.max_timestamp > self._max[0]:
                 self._max = (header.max_timestamp, header.last_offset)
         return cut
+
+    def complete_times(self) -> None:
+        """Add the last entry to the time index if a power cut took it; the offset index must be whole."""
+        greatest = self.times.last
+        for _, header in walk(self._disk, self.name, self._last_indexed_position(), self.size_bytes):
+            if header.max_timestamp > greatest[0]:
+                greatest = (header.max_timestamp, header.last_offset)
+        self.times.add(*greatest)
+        self._max = greatest
+        self.flush()
 
     def seal(self) -> bool:
         """Complete the time index and write what waits in memory, before nothing is appended for a while or for ever.

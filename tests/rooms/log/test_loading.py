@@ -97,6 +97,13 @@ def test_a_segment_lost_in_the_middle_ends_the_log_unless_it_is_compacted(
     assert sample.values() == [entry for entry in ALL[:end] if entry[0] not in (4, 5)]
 
 
+def test_the_last_time_of_a_flushed_segment_is_found_again(sample: SampleLog) -> None:
+    disk_of(sample).truncate(log_file(6, ".timeindex"), 0)
+    log = sample.opened(clean=False, recovery_point=8)
+    assert log.segments[3].max_timestamp == (1_000, 6)
+    assert disk_of(sample).sizes()[log_file(6, ".timeindex")] == 12
+
+
 def test_damage_below_the_recovery_point_is_not_looked_for(sample: SampleLog) -> None:
     disk_of(sample).files[log_file(4)][-1] ^= 1
     log = sample.opened(clean=False, recovery_point=8)
