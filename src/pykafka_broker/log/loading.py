@@ -94,12 +94,13 @@ class Loading:
                 self._drop(segment)
             return self._afresh(log_start_offset)
         start = max(log_start_offset, segments[0].base_offset)
-        if stored_epochs is None:
+        self._epochs.truncate_from_end(end)
+        if stored_epochs is None or (not clean and start < end and self._epochs.epoch_of(start) < 0):
+            # The file is lost, or the log begins earlier again than when the file was written.
             self._epochs = Epochs()
             for segment in segments:
                 for _, header in segment.batches(segment.base_offset):
                     self._note_epoch(header)
-        self._epochs.truncate_from_end(end)
         self._epochs.truncate_from_start(start)
         if self._epochs.encode() != stored_epochs:
             self._write_epochs()
