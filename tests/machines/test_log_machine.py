@@ -353,6 +353,9 @@ class LogMachine(RuleBasedStateMachine):
         assert log.high_watermark <= max(self.high_watermark, log.log_start_offset)
         self.start, self.high_watermark = log.log_start_offset, log.high_watermark
         self.epoch = max(self.epoch, log.latest_epoch)
+        # The keeper writes the marks down again before anybody appends.
+        self.checkpoints.recovery_point = log.recovery_point
+        self.checkpoints.high_watermark = log.high_watermark
 
     # what must hold
 

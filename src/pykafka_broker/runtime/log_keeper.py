@@ -134,6 +134,8 @@ class LogKeeper:
                 )
             self._keep(partition, kept)
         self._is_open = True
+        # What a crash took must not come back as a mark beyond it; after a clean start nothing has changed.
+        await self.checkpoint()
 
     def _load_all(self, mine: Meta, now: Millis) -> list[tuple[TopicPartition, _Kept]]:
         """On a worker thread: everything there is. A directory whose disk fails is left out while others work."""
