@@ -56,6 +56,7 @@ from pykafka_broker.runtime.control_loop import ControlLoop, Unreachable
 from pykafka_broker.runtime.coordinator_log import PartitionMemory
 from pykafka_broker.runtime.dynamic_configs import DynamicConfigs
 from pykafka_broker.runtime.leaderships import Leadership, Leaderships
+from pykafka_broker.runtime.log_dir_moves import LogDirMoves
 from pykafka_broker.runtime.log_keeper import LogKeeper
 from pykafka_broker.runtime.membership import Membership
 from pykafka_broker.runtime.metadata import BROKERS, Metadata
@@ -215,6 +216,14 @@ class _Broker:
         self.leaderships = Leaderships(
             me, self.keeper, self.metadata, self.configs.topic_settings, self.changes, self.configs.learn
         )
+        self.moves = LogDirMoves(
+            self.keeper,
+            self.leaderships,
+            self.changes,
+            clock,
+            _say_about("log"),
+            at_once=settings.num_replica_alter_log_dirs_threads or len(settings.directories),
+        )
         inter_broker = read_listeners(settings).inter_broker
         self.control_loop = ControlLoop(
             me,
@@ -267,6 +276,7 @@ class _Broker:
         self.leaderships.on_gone = lambda partitions: services.start_soon(self._forget, partitions)
         await services.start(self.groups.run)
         services.start_soon(self.keeper.run)
+        services.start_soon(self.moves.run)
         services.start_soon(house.during_sessions, self.membership.serve)
         services.start_soon(house.during_sessions, self.configs.follow)
         services.start_soon(self.producer_ids.prefetch)
@@ -365,7 +375,7 @@ class _Broker:
                 ),
                 ElectionApi(self.control_loop, self.metadata),
                 ReassignmentApi(self.control_loop),
-                LogDirApi(self.keeper),
+                LogDirApi(self.keeper, self.moves),
                 ConfigApi(self.configs, self.metadata, self.me),
                 CoordinatorApi(
                     self.metadata,

@@ -1,17 +1,20 @@
-"""DescribeLogDirs: the log directories of this broker, and how much each partition takes there.
+"""DescribeLogDirs and AlterReplicaLogDirs: what lies in which log directory of this broker, and what is to move.
 
-3    an error for the whole call;  4  the size of the volume and what is left of it
+DescribeLogDirs        3    an error for the whole call
+                       4    the size of the volume and what is left of it
+AlterReplicaLogDirs    an answer without error says that the move has begun; DescribeLogDirs tells how far it is
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pykafka_broker.api.routes import Route
-from pykafka_broker.model.errors import ErrorCode
+from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import TopicPartition
+from pykafka_broker.runtime.log_dir_moves import LogDirMoves
 from pykafka_broker.runtime.log_keeper import LogKeeper, Usage
 from pykafka_broker.wire import messages
 from pykafka_broker.wire.exchange import Call
@@ -19,12 +22,16 @@ from pykafka_broker.wire.exchange import Call
 
 @dataclass(slots=True)
 class LogDirApi:
-    """Tells what the log keeper knows."""
+    """Tells what the log keeper knows, and passes moves on."""
 
     keeper: LogKeeper
+    moves: LogDirMoves
 
     def routes(self) -> tuple[Route, ...]:
-        return (Route("DescribeLogDirs", "0-4", self.describe_log_dirs, self._refuse),)
+        return (
+            Route("DescribeLogDirs", "0-4", self.describe_log_dirs, self._refuse),
+            Route("AlterReplicaLogDirs", "0-2", self.alter, self._refuse_alter),
+        )
 
     async def describe_log_dirs(self, call: Call[Any]) -> messages.DescribeLogDirsResponse:
         """Every log directory, with the partitions asked for (all of them if the request names none)."""
@@ -42,10 +49,14 @@ class LogDirApi:
         if usage.is_offline:
             return response.Result(error_code=ErrorCode.KAFKA_STORAGE_ERROR, log_dir=usage.path)
         topics: dict[str, list[messages.DescribeLogDirsResponse.Partition]] = {}
-        for partition in _shown(usage.partitions, wanted):
+        for partition in _shown({*usage.partitions, *usage.copies}, wanted):
+            size, lag = usage.copies.get(partition) or (usage.partitions[partition], 0)
             topics.setdefault(partition.topic, []).append(
                 response.Partition(
-                    partition_index=partition.partition, partition_size=usage.partitions[partition], offset_lag=0
+                    partition_index=partition.partition,
+                    partition_size=size,
+                    offset_lag=lag,
+                    is_future_key=partition in usage.copies,
                 )
             )
         return response.Result(
@@ -59,6 +70,45 @@ class LogDirApi:
     def _refuse(call: Call[Any], code: ErrorCode, detail: str | None) -> messages.DescribeLogDirsResponse:
         """Before version 3 there is no place for an error of the whole call; it is told as no directories."""
         return messages.DescribeLogDirsResponse(error_code=code if call.version >= 3 else 0)
+
+    async def alter(self, call: Call[Any]) -> messages.AlterReplicaLogDirsResponse:
+        """Begin moves; of two entries for one partition the later counts."""
+        wanted = {
+            TopicPartition(topic.name, index): directory.path
+            for directory in call.body.dirs
+            for topic in directory.topics
+            for index in topic.partitions
+        }
+        return _altered({partition: self._begin(partition, path) for partition, path in wanted.items()})
+
+    def _begin(self, partition: TopicPartition, path: str) -> ErrorCode:
+        try:
+            self.moves.move(partition, path)
+        except KafkaError as error:
+            return error.code
+        return ErrorCode.NONE
+
+    @staticmethod
+    def _refuse_alter(call: Call[Any], code: ErrorCode, detail: str | None) -> messages.AlterReplicaLogDirsResponse:
+        return _altered(
+            {
+                TopicPartition(topic.name, index): code
+                for directory in call.body.dirs
+                for topic in directory.topics
+                for index in topic.partitions
+            }
+        )
+
+
+def _altered(codes: Mapping[TopicPartition, ErrorCode]) -> messages.AlterReplicaLogDirsResponse:
+    response = messages.AlterReplicaLogDirsResponse
+    topics: dict[str, messages.AlterReplicaLogDirsResponse.AlterReplicaLogDirTopicResult] = {}
+    for (name, index), code in codes.items():
+        topic = topics.get(name)
+        if topic is None:
+            topic = topics[name] = response.AlterReplicaLogDirTopicResult(topic_name=name)
+        topic.partitions.append(response.AlterReplicaLogDirPartitionResult(partition_index=index, error_code=code))
+    return response(results=list(topics.values()))
 
 
 def _shown(kept: Iterable[TopicPartition], wanted: set[TopicPartition] | None) -> list[TopicPartition]:

@@ -83,6 +83,7 @@ class PartitionMemory:
         offset = log.log_start_offset
         transactions = _Transactions(apply)
         while offset < log.log_end_offset:
+            log = self._leadership.log  # it may have moved to another log directory
             found = log.read(offset, self._load_buffer_bytes, isolation=Isolation.LOG_END)
             data = memoryview(read_pieces(found.pieces))
             before = offset

@@ -64,10 +64,14 @@ class Usage:
     total_bytes: int
     usable_bytes: int
     partitions: Mapping[TopicPartition, int]
+    copies: Mapping[TopicPartition, tuple[int, int]]
+    """Of partitions that are moving here: how large the copy is by now, and how many offsets it lacks."""
 
 
 @dataclass(slots=True, eq=False)
-class _Kept:
+class Kept:
+    """A partition's log, its files, and the log directory in which they are."""
+
     log: PartitionLog
     disk: FileDisk
     directory: LogDirectory
@@ -98,10 +102,13 @@ class LogKeeper:
         self._topic_settings = topic_settings
         self._changes = changes
         self._note = note
-        self._worker = worker or Worker()
+        self.worker = worker or Worker()
         open_files = OpenFiles()
         self._directories = [LogDirectory(path, open_files) for path in paths]
-        self._kept: dict[TopicPartition, _Kept] = {}
+        self._kept: dict[TopicPartition, Kept] = {}
+        self.copies: dict[TopicPartition, Kept] = {}
+        """Copies of partitions on their way to another log directory (``log_dir_moves``)."""
+        self._preferred: dict[TopicPartition, LogDirectory] = {}
         self._doomed: list[tuple[int, Path]] = []
         self._rolled: set[TopicPartition] = set()
         self._written: dict[tuple[LogDirectory, str], dict[TopicPartition, int]] = {}
@@ -123,23 +130,55 @@ class LogKeeper:
     async def open(self, mine: Meta) -> None:
         """Claim the directories and open every partition in them, recovering those that were not closed cleanly."""
         now = self._clock()
-        for partition, kept in await self._worker.run(partial(self._load_all, mine, now)):
-            if partition in self._kept:
-                raise DirectoryError(
-                    f"Duplicate log directories for {partition} are found in both {kept.disk.path} and "
-                    f"{self._kept[partition].disk.path}. It is likely because log directory failure happened while "
-                    f"broker was replacing current replica with future replica. Recover broker from this failure by "
-                    f"manually deleting one of the two directories for this partition. It is recommended to delete "
-                    f"the partition in the log directory that is known to have failed recently."
-                )
-            self._keep(partition, kept)
+        loaded = await self.worker.run(partial(self._load_all, mine, now))
+        for partition, kept, is_copy in loaded:
+            if not is_copy:
+                self._keep(partition, self._one_of_two(partition, kept, now))
+        for partition, kept, is_copy in loaded:
+            if is_copy:
+                self._go_on_with(partition, kept, now)
+        for directory in self._directories:
+            if not directory.is_offline:
+                directory.forget_replacements()
         self._is_open = True
         # What a crash took must not come back as a mark beyond it; after a clean start nothing has changed.
         await self.checkpoint()
 
-    def _load_all(self, mine: Meta, now: Millis) -> list[tuple[TopicPartition, _Kept]]:
+    def _one_of_two(self, partition: TopicPartition, found: Kept, now: Millis) -> Kept:
+        """What to keep of a partition that may have been found already.
+
+        A broker that died while a copy took the place of the original leaves both; the copy is complete then.
+        """
+        other = self._kept.get(partition)
+        if other is None:
+            return found
+        for kept, left in ((found, other), (other, found)):
+            if kept.directory.is_replacing(partition) and not left.directory.is_replacing(partition):
+                self._say("ReplacementFinished", Level.WARNING, partition=str(partition), kept=str(kept.disk.path))
+                self._remove_soon(partition, left, now)
+                return kept
+        raise DirectoryError(
+            f"Duplicate log directories for {partition} are found in both {found.disk.path} and "
+            f"{other.disk.path}. It is likely because log directory failure happened while "
+            f"broker was replacing current replica with future replica. Recover broker from this failure by "
+            f"manually deleting one of the two directories for this partition. It is recommended to delete "
+            f"the partition in the log directory that is known to have failed recently."
+        )
+
+    def _go_on_with(self, partition: TopicPartition, copy: Kept, now: Millis) -> None:
+        """Take in a copy that an earlier run has left; one that belongs to nothing stays where it is, untouched."""
+        original = self._kept.get(partition)
+        if original is None or original.directory is copy.directory or partition in self.copies:
+            self._say("StrayCopy", Level.WARNING, path=str(copy.disk.path))
+            copy.disk.close()
+            return
+        # Nothing is appended yet, so the copy is the same up to here; later nobody could tell.
+        copy.log.truncate_to(original.log.log_end_offset, now)
+        self.copies[partition] = copy
+
+    def _load_all(self, mine: Meta, now: Millis) -> list[tuple[TopicPartition, Kept, bool]]:
         """On a worker thread: everything there is. A directory whose disk fails is left out while others work."""
-        loaded: list[tuple[TopicPartition, _Kept]] = []
+        loaded: list[tuple[TopicPartition, Kept, bool]] = []
         problem: OSError | None = None
         for directory in self._directories:
             try:
@@ -154,7 +193,8 @@ class LogKeeper:
             raise DirectoryError(f"Shutdown broker because none of the specified log dirs can be used: {problem}")
         return loaded
 
-    def _load(self, directory: LogDirectory, now: Millis) -> Iterator[tuple[TopicPartition, _Kept]]:
+    def _load(self, directory: LogDirectory, now: Millis) -> Iterator[tuple[TopicPartition, Kept, bool]]:
+        """Every partition in a log directory, and (true) every copy of one that is on its way there."""
         found = directory.find()
         directory.make_checkpoints()
         recovery_points = directory.read_checkpoint(checkpoints.RECOVERY_POINTS)
@@ -165,8 +205,9 @@ class LogKeeper:
         self._written[directory, checkpoints.HIGH_WATERMARKS] = high_watermarks
         clean = directory.take_clean_mark()
         self._doomed += [(now, path) for path in found.deleted]
-        for done, partition in enumerate(found.partitions, 1):
-            disk = directory.disk(partition)
+        disks = [(partition, directory.disk(partition), False) for partition in found.partitions]
+        disks += [(partition, directory.future(path), True) for partition, path in found.futures.items()]
+        for done, (partition, disk, is_copy) in enumerate(disks, 1):
             settings = self._topic_settings(partition.topic)
             log = PartitionLog.open(
                 disk,
@@ -182,8 +223,8 @@ class LogKeeper:
                 producer_expiration_ms=self._settings.producer_id_expiration_ms,
             )
             if not clean:
-                self._say("PartitionRecovered", partition=str(partition), done=done, of=len(found.partitions))
-            yield partition, _Kept(log, disk, directory)
+                self._say("PartitionRecovered", partition=str(partition), done=done, of=len(disks))
+            yield partition, Kept(log, disk, directory), is_copy
 
     async def close(self) -> None:
         """Flush everything, write the checkpoints, leave the mark of a clean shutdown, and let the locks go.
@@ -196,22 +237,23 @@ class LogKeeper:
                 directory.close()
             return
         async with trio.open_nursery() as nursery:
-            for kept in self._kept.values():
+            for kept in (*self._kept.values(), *self.copies.values()):
                 nursery.start_soon(self._close_log, kept)
         await self.checkpoint()
         failed = {id(kept.directory) for kept in self._kept.values() if kept.log.is_offline}
         for directory in self._directories:
             if not directory.is_offline and id(directory) not in failed:
                 with suppress(OSError):
-                    await self._worker.run(partial(directory.leave_clean_mark, self.broker_epoch))
+                    await self.worker.run(partial(directory.leave_clean_mark, self.broker_epoch))
             directory.close()
-        for kept in self._kept.values():
+        for kept in (*self._kept.values(), *self.copies.values()):
             kept.disk.close()
+        self.copies.clear()
         self._kept.clear()
         self.logs.clear()
         self._is_open = False
 
-    async def _close_log(self, kept: _Kept) -> None:
+    async def _close_log(self, kept: Kept) -> None:
         with suppress(KafkaError):
             kept.log.close()
             async with kept.flushing:
@@ -232,30 +274,38 @@ class LogKeeper:
         if known is not None:
             known.identify(topic_id)
             return known
-        directory = self._emptiest()
+        directory = self._preferred.pop(partition, None)
+        if directory is None or directory.is_offline:
+            directory = self._emptiest()
         try:
             disk = directory.make(partition)
-            log = PartitionLog.create(
-                disk,
-                partition,
-                topic_id,
-                settings,
-                self._clock(),
-                jitter_ms=_jitter_ms(settings),
-                note=partial(self._noted, partition),
-                producer_expiration_ms=self._settings.producer_id_expiration_ms,
-            )
+            log = self._new_log(disk, partition, topic_id, settings)
         except OSError as problem:
             self._say("LogNotMade", Level.ERROR, partition=str(partition), problem=str(problem))
             raise KafkaError(
                 ErrorCode.KAFKA_STORAGE_ERROR, f"Error while creating log for {partition} in dir {directory.path}"
             ) from problem
-        self._keep(partition, _Kept(log, disk, directory, is_new=True))
+        self._keep(partition, Kept(log, disk, directory, is_new=True))
         self._say("LogMade", partition=str(partition), directory=str(directory.path))
         return log
 
+    def _new_log(
+        self, disk: FileDisk, partition: TopicPartition, topic_id: TopicId, settings: TopicSettings
+    ) -> PartitionLog:
+        return PartitionLog.create(
+            disk,
+            partition,
+            topic_id,
+            settings,
+            self._clock(),
+            jitter_ms=_jitter_ms(settings),
+            note=partial(self._noted, partition),
+            producer_expiration_ms=self._settings.producer_id_expiration_ms,
+        )
+
     def delete(self, partition: TopicPartition) -> None:
         """Let the log go at once; its directory is renamed now and removed after ``file.delete.delay.ms``."""
+        self.drop_copy(partition)
         kept = self._kept.pop(partition, None)
         if kept is None:
             return
@@ -286,10 +336,81 @@ class LogKeeper:
             with suppress(OSError):
                 total, usable = directory.space()
             sizes = {tp: kept.log.size_bytes for tp, kept in self._kept.items() if kept.directory is directory}
-            found.append(Usage(str(directory.path.absolute()), directory.is_offline, total, usable, sizes))
+            copies = {tp: self._progress(tp, one) for tp, one in self.copies.items() if one.directory is directory}
+            found.append(Usage(str(directory.path.absolute()), directory.is_offline, total, usable, sizes, copies))
         return found
 
-    def _keep(self, partition: TopicPartition, kept: _Kept) -> None:
+    def _progress(self, partition: TopicPartition, copy: Kept) -> tuple[int, int]:
+        return copy.log.size_bytes, self.logs[partition].log_end_offset - copy.log.log_end_offset
+
+    # moving to another log directory
+
+    def kept(self, partition: TopicPartition) -> Kept | None:
+        """Where a partition is, with its log."""
+        return self._kept.get(partition)
+
+    def directory(self, path: str) -> LogDirectory | None:
+        """The log directory with that absolute path, spelled as DescribeLogDirs tells it."""
+        return next((one for one in self._directories if str(one.path.absolute()) == path), None)
+
+    @property
+    def has_offline_directory(self) -> bool:
+        """Whether a log directory has failed."""
+        return any(directory.is_offline for directory in self._directories)
+
+    def prefer(self, partition: TopicPartition, directory: LogDirectory) -> None:
+        """Make the partition's log in this directory, should it ever come here; nothing if it is here already."""
+        if partition not in self._kept:
+            self._preferred[partition] = directory
+
+    def make_copy(self, partition: TopicPartition, directory: LogDirectory) -> Kept:
+        """An empty copy of a partition in another log directory; KAFKA_STORAGE_ERROR if the disk will not."""
+        original = self._kept[partition].log
+        try:
+            disk = directory.make_future(partition)
+            log = self._new_log(disk, partition, original.topic_id, original.settings)
+        except OSError as problem:
+            raise KafkaError(
+                ErrorCode.KAFKA_STORAGE_ERROR, f"Error while creating log for {partition} in dir {directory.path}"
+            ) from problem
+        copy = self.copies[partition] = Kept(log, disk, directory, is_new=True)
+        return copy
+
+    def drop_copy(self, partition: TopicPartition) -> None:
+        """Give a move up: its copy is removed."""
+        copy = self.copies.pop(partition, None)
+        if copy is not None:
+            copy.log.discard()
+            with suppress(OSError):
+                self._remove_soon(partition, copy, self._clock())
+
+    def replace(self, partition: TopicPartition) -> PartitionLog:
+        """Let the copy of a partition, which has all of it, take its place; gives the log that counts now.
+
+        Blocks for some milliseconds: what the copy lacks on the device is synced before anything else may be appended.
+        Raises ``OSError`` or KAFKA_STORAGE_ERROR if the original stays in its place.
+        """
+        original, copy = self._kept[partition], self.copies[partition]
+        follow(original.log, copy.log)
+        copy.log.configure(original.log.settings)
+        what = copy.log.unsynced()
+        copy.disk.sync(what.names)
+        copy.log.synced(what, self._clock())
+        copy.directory.take_over(copy.disk, partition)
+        copy.is_new = False
+        del self.copies[partition]
+        self._keep(partition, copy)
+        original.log.discard()
+        try:
+            self._remove_soon(partition, original, self._clock() + copy.log.settings.file_delete_delay_ms)
+        except OSError as problem:
+            self._say("LogNotRemoved", Level.ERROR, path=str(original.disk.path), problem=str(problem))
+        return copy.log
+
+    def _remove_soon(self, partition: TopicPartition, kept: Kept, when: int) -> None:
+        self._doomed.append((when, kept.directory.doom(kept.disk, partition)))
+
+    def _keep(self, partition: TopicPartition, kept: Kept) -> None:
         self._kept[partition] = kept
         self.logs[partition] = kept.log
 
@@ -306,21 +427,27 @@ class LogKeeper:
 
     async def flush(self, partition: TopicPartition) -> None:
         """Return when everything appended so far is on the device; callers that wait together share one sync."""
-        kept = self._kept.get(partition)
-        if kept is None:
-            return
-        wanted = kept.log.log_end_offset
-        async with kept.flushing:
-            if kept.log.recovery_point < wanted:
-                await self._sync(kept, kept.log.unsynced())
+        while (kept := self._kept.get(partition)) is not None:
+            wanted = kept.log.log_end_offset
+            async with kept.flushing:
+                if self._kept.get(partition) is not kept:
+                    continue  # it has moved to another log directory meanwhile
+                if kept.log.recovery_point < wanted:
+                    await self._sync(kept, kept.log.unsynced())
+                return
 
-    async def _sync(self, kept: _Kept, what: Unsynced) -> None:
+    async def sync_copy(self, copy: Kept) -> None:
+        """Return when everything that a copy has is on the device; KAFKA_STORAGE_ERROR."""
+        async with copy.flushing:
+            await self._sync(copy, copy.log.unsynced())
+
+    async def _sync(self, kept: Kept, what: Unsynced) -> None:
         if not what.names:
             return
         try:
-            await self._worker.run(partial(kept.disk.sync, what.names))
+            await self.worker.run(partial(kept.disk.sync, what.names))
             if kept.is_new:
-                await self._worker.run(partial(sync_directory, kept.directory.path))
+                await self.worker.run(partial(sync_directory, kept.directory.path))
                 kept.is_new = False
         except OSError as problem:
             kept.log.fail(problem)
@@ -351,13 +478,13 @@ class LogKeeper:
                 if directory.is_offline:
                     continue
                 offsets = {}
-                for partition, kept in self._kept.items():
+                for partition, kept in (*self._kept.items(), *self.copies.items()):
                     if kept.directory is directory and (found := offset(kept.log)) is not None:
                         offsets[partition] = found
                 if self._written.get((directory, name), {}) == offsets:
                     continue
                 try:
-                    await self._worker.run(partial(directory.write_checkpoint, name, offsets))
+                    await self.worker.run(partial(directory.write_checkpoint, name, offsets))
                 except OSError as problem:
                     self._say("CheckpointNotWritten", Level.ERROR, file=name, problem=str(problem))
                 else:
@@ -388,7 +515,8 @@ class LogKeeper:
             if kept is not None:
                 with suppress(KafkaError):
                     async with kept.flushing:
-                        await self._sync(kept, kept.log.unsynced(sealed_only=True))
+                        if not kept.log.is_offline:
+                            await self._sync(kept, kept.log.unsynced(sealed_only=True))
         now = self._clock()
         for log in self.logs.values():
             due = log.next_reap_ms
@@ -398,7 +526,7 @@ class LogKeeper:
         while self._doomed and min(self._doomed)[0] <= now:
             doomed = min(self._doomed)
             self._doomed.remove(doomed)
-            await self._worker.run(partial(LogDirectory.remove, doomed[1]))
+            await self.worker.run(partial(LogDirectory.remove, doomed[1]))
 
     async def expire(self) -> None:
         """Apply retention to every log; readers of what is gone are woken."""
@@ -447,6 +575,14 @@ async def _every(delay_ms: int, interval_ms: int, task: Callable[[], Awaitable[N
 def _moved_log_start(log: PartitionLog) -> int | None:
     """Where a log begins, if its files alone do not tell (Kafka leaves the others out, too)."""
     return log.log_start_offset if log.log_start_offset > log.segments[0].base_offset else None
+
+
+def follow(original: PartitionLog, copy: PartitionLog) -> None:
+    """Take over what batches do not tell: the high watermark, the log's start, and an epoch without batches."""
+    copy.advance_high_watermark(original.high_watermark)
+    copy.advance_log_start(min(original.log_start_offset, copy.high_watermark))
+    if original.latest_epoch > copy.latest_epoch and copy.log_end_offset == original.log_end_offset:
+        copy.assign_epoch(original.latest_epoch)
 
 
 def _jitter_ms(settings: TopicSettings) -> int:

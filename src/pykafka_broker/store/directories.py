@@ -13,6 +13,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -26,12 +27,13 @@ from pykafka_broker.store.meta import Meta
 LOCK = ".lock"
 CLEAN = ".kafka_cleanshutdown"
 DELETE, FUTURE, STRAY = "-delete", "-future", "-stray"
+REPLACING = ".replacing"
 _IGNORED = frozenset({"remote-log-index-cache"})
 _LONGEST_NAME = 255
 
 _PARTITION = re.compile(r"(\S+)-(\d+)")
 _DELETED = re.compile(r"(\S+)-(\S+)\.(\S+)-delete")
-_FUTURE = re.compile(r"(\S+)-(\S+)\.(\S+)-future")
+_FUTURE = re.compile(r"(\S+)-(\d+)\.(\S+)-future")
 _STRAY = re.compile(r"(\S+)-(\S+)\.(\S+)-stray")
 
 
@@ -45,6 +47,8 @@ class Found:
 
     partitions: Mapping[TopicPartition, Path]
     deleted: tuple[Path, ...]
+    futures: Mapping[TopicPartition, Path]
+    """Copies on their way from another log directory."""
 
 
 class LogDirectory:
@@ -141,11 +145,14 @@ class LogDirectory:
     def find(self) -> Found:
         """Every partition's directory; ``DirectoryError`` for a directory that cannot be one (as Kafka)."""
         partitions: dict[TopicPartition, Path] = {}
+        futures: dict[TopicPartition, Path] = {}
         deleted = []
         for entry in self._directories():
             if _DELETED.fullmatch(entry):
                 deleted.append(self.path / entry)
-            elif _STRAY.fullmatch(entry) or _FUTURE.fullmatch(entry) or entry in _IGNORED:
+            elif match := _FUTURE.fullmatch(entry):
+                futures[TopicPartition(match[1], int(match[2]))] = self.path / entry
+            elif _STRAY.fullmatch(entry) or entry in _IGNORED:
                 continue
             elif match := _PARTITION.fullmatch(entry):
                 partitions[TopicPartition(match[1], int(match[2]))] = self.path / entry
@@ -155,7 +162,7 @@ class LogDirectory:
                     "topic-partition.uniqueId-delete (if marked for deletion).\n"
                     "Kafka's log directories (and children) should only contain Kafka topic data."
                 )
-        return Found(partitions, tuple(deleted))
+        return Found(partitions, tuple(deleted), futures)
 
     def _directories(self) -> Iterator[str]:
         try:
@@ -173,6 +180,43 @@ class LogDirectory:
         disk = self.disk(partition)
         os.mkdir(disk.path)
         return disk
+
+    def make_future(self, partition: TopicPartition) -> FileDisk:
+        """A new directory for a copy of a partition that lives in another log directory; ``OSError``."""
+        disk = FileDisk(self.path / future_name(partition), self._open_files)
+        os.mkdir(disk.path)
+        return disk
+
+    def future(self, path: Path) -> FileDisk:
+        """The files of such a copy that is there."""
+        return FileDisk(path, self._open_files)
+
+    def take_over(self, disk: FileDisk, partition: TopicPartition) -> None:
+        """Let a copy, all of it synced, become the partition, for good; ``OSError`` if that did not happen."""
+        disk.move(self.path / str(partition))
+        with suppress(OSError):
+            sync_directory(self.path)
+
+    def mark_replacing(self, partition: TopicPartition) -> None:
+        """Note durably that a copy here is about to replace the partition of another log directory.
+
+        Two directories of one partition, which a crash between two renames leaves behind, are told apart by this.
+        """
+        (self.path / _replacing_name(partition)).touch()
+        sync_directory(self.path)
+
+    def unmark_replacing(self, partition: TopicPartition) -> None:
+        """The replacement is over, or was not begun."""
+        (self.path / _replacing_name(partition)).unlink(missing_ok=True)
+
+    def is_replacing(self, partition: TopicPartition) -> bool:
+        """Whether there is such a note."""
+        return (self.path / _replacing_name(partition)).exists()
+
+    def forget_replacements(self) -> None:
+        """Remove all such notes."""
+        for left in self.path.glob(f"*{REPLACING}"):
+            left.unlink()
 
     def doom(self, disk: FileDisk, partition: TopicPartition) -> Path:
         """Rename a partition's directory out of the way; gives the new path, which ``remove`` takes later."""
@@ -224,6 +268,20 @@ def deleted_name(partition: TopicPartition) -> str:
     """``topic-partition.<32 hex>-delete``, the topic's name cut so that the whole stays within 255 characters."""
     suffix = f"-{partition.partition}.{uuid4().hex}{DELETE}"
     return partition.topic[: _LONGEST_NAME - len(suffix)] + suffix
+
+
+def future_name(partition: TopicPartition) -> str:
+    """``topic-partition.<32 hex>-future``; not cut, so that long names cannot be moved (as in Kafka)."""
+    return f"{partition}.{uuid4().hex}{FUTURE}"
+
+
+def has_room_for_future(partition: TopicPartition) -> bool:
+    """Whether the name of a copy would fit into a directory."""
+    return len(future_name(partition)) <= _LONGEST_NAME
+
+
+def _replacing_name(partition: TopicPartition) -> str:
+    return f"{partition}{REPLACING}"
 
 
 def _lock(descriptor: int) -> None:

@@ -144,6 +144,12 @@ class FileDisk:
             os.fsync(descriptor)
         sync_directory(self.path)
 
+    def move(self, path: Path) -> None:
+        """Rename the directory; files that are open stay open."""
+        os.replace(self.path, path)
+        self.path = path
+        self._directory = str(path) + os.sep
+
     def close(self) -> None:
         """Let all descriptors go."""
         for name in tuple(self.descriptors):
