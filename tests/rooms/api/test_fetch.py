@@ -46,8 +46,8 @@ class Reader:
         leadership.append(self.partitions.now, batch(*values), origin=Origin.CLIENT, api_version=9)
 
     async def fetches(
-        self, *topics: str, offset: int = 0, version: int = 12, max_bytes: int = 1 << 20, partition_bytes: int = 1 << 20,
-        partitions: int = 1, **how: Any
+        self, *topics: str, offset: int = 0, version: int = 12, max_bytes: int = 1 << 20,
+        partition_bytes: int = 1 << 20, partitions: int = 1, **how: Any
     ) -> messages.FetchResponse:  # fmt: skip
         request = messages.FetchRequest
         body = request(
@@ -122,9 +122,9 @@ async def test_an_offset_that_is_not_there_is_refused_at_once(reader: Reader, of
 async def test_at_the_end_the_reader_waits_its_time_and_gets_nothing(
     reader: Reader, autojump_clock: trio.testing.MockClock
 ) -> None:
-    started = trio.current_time()
+    started = autojump_clock.current_time()
     (entry,) = entries(await reader.fetches("orders", max_wait_ms=500))
-    assert trio.current_time() - started == pytest.approx(0.5)
+    assert autojump_clock.current_time() - started == pytest.approx(0.5)
     assert (entry.error_code, entry.records) == (0, b"") or not entry.records
 
 
