@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import signal
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -38,3 +39,8 @@ _numbers = itertools.count(1)
 def fresh(request: pytest.FixtureRequest) -> Callable[[str], str]:
     """Names for topics and groups that no other test uses."""
     return lambda kind: f"{kind}-{os.getpid()}-{next(_numbers)}"
+
+
+def pytest_configure() -> None:
+    """Being told to end is no reason to leave servers behind."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
