@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 import pykafka_broker
 from pykafka_broker import Broker
 from pykafka_broker.wire import messages
-from pykafka_broker.wire.exchange import write_request
-from tests.served.conftest import connected
+from pykafka_broker.wire.batch import Record, build
+from pykafka_broker.wire.exchange import read_response, write_request
+from tests.served.conftest import RawClient, connected
 
 LIMITS = {"socket.request.max.bytes": "100000", "connections.max.idle.ms": "60000"}
 
@@ -138,17 +140,58 @@ async def test_a_client_that_says_nothing_is_let_go() -> None:
             assert await silent.frame() is None
 
 
-async def test_a_client_that_waits_for_an_answer_is_not_idle(broker: Broker) -> None:
-    async with Broker({"connections.max.idle.ms": "200"}) as patient, connected(patient) as client:
-        await client.asks(12, messages.MetadataRequest(topics=[messages.MetadataRequest.Topic(name="t")]))
+async def test_a_client_that_waits_too_long_for_an_answer_is_let_go_as_by_kafka() -> None:
+    async with Broker({"connections.max.idle.ms": "400"}) as broker, connected(broker) as client:
+        await led(client, "t")
         fetch = messages.FetchRequest
+        wanted = [fetch.Topic(topic="t", partitions=[fetch.Partition()])]
+        for _ in range(3):
+            # A wait within the limit is no idleness, and each answer begins a new one.
+            response = await client.asks(11, fetch(max_wait_ms=200, min_bytes=1, topics=wanted))
+            assert response.responses[0].partitions[0].error_code == 0
+        forever = fetch(max_wait_ms=2**31 - 1, min_bytes=1, topics=wanted)
+        await client.stream.send_all(write_request("Fetch", 11, 9, "x", forever))
         with trio.fail_after(10):
+            assert await client.frame() is None
+
+
+async def test_a_client_that_does_not_read_its_answers_is_let_go() -> None:
+    limits = {"connections.max.idle.ms": "200", "max.connections": "1"}
+    async with Broker(limits) as broker, connected(broker) as greedy:
+        many = write_request("ApiVersions", 0, 1, "x", messages.ApiVersionsRequest()) * 1000
+        with trio.move_on_after(0.5), suppress(trio.BrokenResourceError):
             while True:
-                response = await client.asks(
-                    12,
-                    fetch(
-                        max_wait_ms=600, min_bytes=1, topics=[fetch.Topic(topic="t", partitions=[fetch.Partition()])]
-                    ),
-                )
-                if response.responses[0].partitions[0].error_code == 0:
-                    break
+                await greedy.stream.send_all(many)
+        with trio.fail_after(10):
+            async with connected(broker) as following:
+                await following.asks(0, messages.ApiVersionsRequest())
+
+
+async def test_an_answer_from_a_file_does_not_wait_for_the_request_behind_it(broker: Broker) -> None:
+    async with connected(broker) as client:
+        await led(client, "t", partitions=2)
+        produce, fetch = messages.ProduceRequest, messages.FetchRequest
+        data = produce.PartitionProduceData(index=0, records=build([Record(timestamp=1, key=None, value=b"v")]))
+        await client.asks(
+            8,
+            produce(acks=1, timeout_ms=1000, topic_data=[produce.TopicProduceData(name="t", partition_data=[data])]),
+        )
+
+        def asking(partition: int) -> bytes:
+            asked = fetch.Partition(partition=partition, partition_max_bytes=1000)
+            topics = [fetch.Topic(topic="t", partitions=[asked])]
+            body = fetch(max_wait_ms=600_000, min_bytes=1, max_bytes=1000, topics=topics)
+            return write_request("Fetch", 11, partition, "x", body)
+
+        await client.stream.send_all(asking(0) + asking(1))
+        with trio.fail_after(10):
+            frame = await client.frame()
+        assert frame is not None
+        assert len(read_response("Fetch", 11, frame)[1].responses[0].partitions[0].records) > 60
+
+
+async def led(client: RawClient, topic: str, partitions: int = 1) -> None:
+    """Make a topic whose partitions have leaders."""
+    new = messages.CreateTopicsRequest.CreatableTopic(name=topic, num_partitions=partitions, replication_factor=1)
+    response = await client.asks(5, messages.CreateTopicsRequest(topics=[new], timeout_ms=10_000))
+    assert response.topics[0].error_code == 0

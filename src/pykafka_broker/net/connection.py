@@ -1,8 +1,9 @@
 """One client's connection: its requests answered strictly one at a time, in order, until it hangs up.
 
 Requests that are already in the buffer are answered in one go and their answers leave in one send; before anything
-really waits (a long poll, a join) the answers gathered so far are sent. Apache Kafka mutes a channel while a request
-is in progress; here the connection's task is simply busy.
+really waits (a long poll, a join) the answers gathered so far are sent. An answer with pieces of files is sent at
+once: only ``await`` can send those, and a request that already waits must not be kept waiting for that. Apache Kafka
+mutes a channel while a request is in progress; here the connection's task is simply busy.
 """
 
 from __future__ import annotations
@@ -40,40 +41,35 @@ class Connection:
         self._frames = Frames(channel, max_frame_bytes)
         self._gathered: list[Piece] = []
         self._gathered_bytes = 0
-        self.is_idle = True
-        """Whether it waits for the client rather than the client for it."""
-        self.received = 0
-        """How many times bytes have arrived; the idle watch compares it between its rounds."""
 
     async def serve(self) -> None:
         """Answer requests until the client hangs up."""
         frames = self._frames
         while True:
             while (frame := frames.at_hand()) is not None:
-                self.is_idle = False
                 call = open_call(frame, self._served)
                 call.session = self._session
                 response = await _run(self._answer(call, self._session), self._send_before_waiting)
-                if response is not None:
-                    self._gather(close_call(call, response))
+                must_go = response is not None and self._gather(close_call(call, response))
+                if must_go or call.throttle_ms > 0:
+                    await self._send_gathered()
                 if call.throttle_ms > 0:
-                    await self._send_gathered()
                     await trio.sleep(call.throttle_ms / 1000)
-                elif self._gathered_bytes >= GATHERED_BYTES:
-                    await self._send_gathered()
                 # The call may hold views into the buffer, which is about to be filled again.
                 del call, response, frame
             if self._gathered:
                 await self._send_gathered()
-            self.is_idle = True
             if not await frames.receive():
                 return
-            self.received += 1
 
-    def _gather(self, pieces: list[Piece]) -> None:
+    def _gather(self, pieces: list[Piece]) -> bool:
+        """Keep an answer until it is sent; true when that must be before the next request."""
         self._gathered.extend(pieces)
+        must_go = False
         for piece in pieces:
             self._gathered_bytes += size_of(piece)
+            must_go = must_go or isinstance(piece, FilePiece)
+        return must_go or self._gathered_bytes >= GATHERED_BYTES
 
     async def _send_gathered(self) -> None:
         pieces, self._gathered, self._gathered_bytes = self._gathered, [], 0
@@ -83,8 +79,7 @@ class Connection:
         """Send what goes at once; the little that does not go follows with the next answer."""
         while self._gathered:
             piece = self._gathered[0]
-            if isinstance(piece, FilePiece):
-                return
+            assert not isinstance(piece, FilePiece), "pieces of files are not kept"
             sent = self._channel.send_nowait(piece)
             self._gathered_bytes -= sent
             if sent < len(piece):

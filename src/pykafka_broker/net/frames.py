@@ -24,11 +24,16 @@ KEPT_BUFFER_BYTES = 4 * 1024 * 1024
 _SIZE_BYTES = 4
 _MORE = getattr(stdlib_socket, "MSG_MORE", 0)
 _HAS_SENDFILE = hasattr(os, "sendfile")
+_SOCKETS_ARE_FILES = os.name != "nt"
+"""On Windows a socket's number means nothing to ``os.write``, or means another file."""
 _NO_SENDFILE = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 class Channel(Protocol):
     """Bytes in both directions: a plain socket, or any trio stream (TLS, memory)."""
+
+    moved: int
+    """Grows whenever bytes have gone either way; a channel on which it stands still is idle."""
 
     async def receive_into(self, buffer: memoryview) -> int:
         """Wait for bytes; how many were put into the buffer, 0 at the end of the stream."""
@@ -48,16 +53,23 @@ class SocketChannel:
 
     def __init__(self, socket: trio.socket.SocketType) -> None:
         self._socket = socket
+        self.moved = 0
 
     async def receive_into(self, buffer: memoryview) -> int:
-        return await self._socket.recv_into(buffer)
+        received = await self._socket.recv_into(buffer)
+        self.moved += received
+        return received
 
     def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
+        if not _SOCKETS_ARE_FILES:
+            return 0
         try:
-            return os.write(self._socket.fileno(), data)
+            sent = os.write(self._socket.fileno(), data)
         except OSError:
             # Full, or broken: whoever waits for the socket next learns which.
             return 0
+        self.moved += sent
+        return sent
 
     async def send(self, pieces: Sequence[Piece]) -> None:
         last = len(pieces) - 1
@@ -70,6 +82,7 @@ class SocketChannel:
     async def _send_bytes(self, rest: memoryview, flags: int) -> None:
         while rest:
             sent = await self._socket.send(rest, flags)
+            self.moved += sent
             rest = rest[sent:]
 
     async def _send_file(self, piece: FilePiece) -> None:
@@ -89,6 +102,7 @@ class SocketChannel:
                 return await self._copy_file(FilePiece(piece.file, start, left))
             if sent == 0:
                 raise EOFError("a log file is shorter than its index says")
+            self.moved += sent
             start += sent
             left -= sent
         return None
@@ -103,10 +117,12 @@ class StreamChannel:
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
+        self.moved = 0
 
     async def receive_into(self, buffer: memoryview) -> int:
         data = await self._stream.receive_some(len(buffer))
         buffer[: len(data)] = data
+        self.moved += len(data)
         return len(data)
 
     def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
@@ -116,9 +132,13 @@ class StreamChannel:
         for piece in pieces:
             if isinstance(piece, FilePiece):
                 for data in portions(piece):
-                    await self._stream.send_all(data)
+                    await self._send_all(data)
             else:
-                await self._stream.send_all(piece)
+                await self._send_all(piece)
+
+    async def _send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+        self.moved += len(data)
 
 
 class Frames:

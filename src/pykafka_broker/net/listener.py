@@ -23,6 +23,8 @@ from pykafka_broker.wire.exchange import Served
 log = logging.getLogger(__name__)
 
 ACCEPT_RETRY_SECONDS = 0.1
+_ROUNDS = 4
+"""How many rounds of the idle watch make up ``connections.max.idle.ms``."""
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _HUNG_UP = (trio.BrokenResourceError, trio.ClosedResourceError, ConnectionError, TimeoutError)
 
@@ -69,10 +71,6 @@ class Listeners:
 
     async def _accept_on(self, name: str, socket: trio.socket.SocketType, connections: trio.Nursery) -> None:
         while True:
-            limits = self._limits()
-            while self._by_address.total() >= limits.max_connections:
-                self._room = trio.Event()
-                await self._room.wait()
             try:
                 accepted, address = await socket.accept()
             except OSError as error:
@@ -82,6 +80,12 @@ class Listeners:
                 elif error.errno == errno.EBADF:
                     return
                 continue
+            try:
+                await self._wait_for_room()
+            except trio.Cancelled:
+                accepted.close()
+                raise
+            limits = self._limits()
             host = str(address[0])
             if self._by_address[host] >= limits.per_ip(host):
                 log.info("too many connections from one address, closing listener=%s address=%s", name, host)
@@ -90,13 +94,22 @@ class Listeners:
             self._by_address[host] += 1
             connections.start_soon(self._serve, name, accepted, host, limits)
 
+    async def _wait_for_room(self) -> None:
+        """Return when one more connection may be served; a listener without room accepts nobody else meanwhile."""
+        while self._by_address.total() >= self._limits().max_connections:
+            # Several listeners may wait: all of them for the same ring.
+            if self._room.is_set():
+                self._room = trio.Event()
+            await self._room.wait()
+
     async def _serve(self, name: str, socket: trio.socket.SocketType, host: str, limits: ConnectionLimits) -> None:
-        _tune(socket, limits)
+        channel = SocketChannel(socket)
         session = Session(listener=name, host=f"/{host}")
-        connection = Connection(SocketChannel(socket), session, self._served, self._answer, limits.max_frame_bytes)
-        watched = _Watched(connection)
+        connection = Connection(channel, session, self._served, self._answer, limits.max_frame_bytes)
+        watched = _Watched(channel)
         self._open[watched] = None
         try:
+            _tune(socket, limits)
             with watched.scope:
                 await connection.serve()
         except WireError as error:
@@ -116,36 +129,38 @@ class Listeners:
             socket.close()
 
     async def expire_idle(self) -> None:
-        """Close connections on which the client has asked nothing for ``connections.max.idle.ms``; never ends.
+        """Close connections on which nothing has moved for ``connections.max.idle.ms``; never ends.
 
-        Looking round a few times per limit is enough: a connection lives at most a quarter longer than it may.
+        In either direction, and whoever waits for whom: a client that does not read its answer is closed, and so is
+        one whose long poll is longer, as in Kafka (``Selector.maybeCloseOldestConnection``). Looking round a few times
+        per limit is enough: a connection lives at most a quarter longer than it may.
         """
         while True:
             max_idle_ms = self._limits().max_idle_ms
             if max_idle_ms < 0:
                 await trio.sleep(60)
                 continue
-            await trio.sleep(max(max_idle_ms / 4000, 0.05))
+            await trio.sleep(max(max_idle_ms / 1000 / _ROUNDS, 0.05))
             for watched in list(self._open):
-                if watched.has_been_idle(4):
+                if watched.has_been_idle(_ROUNDS):
                     log.debug("closing an idle connection")
                     watched.scope.cancel()
 
 
 class _Watched:
-    """A connection and how many rounds of the idle watch it has seen without a request."""
+    """A connection, and how many rounds of the idle watch in a row have seen nothing move on it."""
 
-    __slots__ = ("_connection", "_rounds", "_seen", "scope")
+    __slots__ = ("_channel", "_rounds", "_seen", "scope")
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, channel: SocketChannel) -> None:
+        self._channel = channel
         self._rounds = 0
         self._seen = -1
         self.scope = trio.CancelScope()
 
     def has_been_idle(self, rounds: int) -> bool:
-        if not self._connection.is_idle or self._connection.received != self._seen:
-            self._seen = self._connection.received
+        if self._channel.moved != self._seen:
+            self._seen = self._channel.moved
             self._rounds = 0
             return False
         self._rounds += 1

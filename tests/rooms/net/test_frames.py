@@ -17,6 +17,8 @@ from pykafka_broker.net.frames import FIRST_BUFFER_BYTES, Frames
 class Portions:
     """A channel on which bytes arrive in given portions."""
 
+    moved = 0
+
     def __init__(self, portions: Iterable[bytes]) -> None:
         self._portions = [portion for portion in portions if portion]
 
