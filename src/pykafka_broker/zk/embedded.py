@@ -7,6 +7,8 @@ the process ended. What the tree allows is decided in ``zk/tree.py``, how it is 
 
 from __future__ import annotations
 
+import errno
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -31,6 +33,13 @@ from pykafka_broker.zk.port import (
 )
 from pykafka_broker.zk.spans import run_until
 from pykafka_broker.zk.tree import Transaction, Tree, Wrote
+
+log = logging.getLogger(__name__)
+
+TRY_AGAIN_AFTER_S = 1.0
+"""How often a change is tried again while the disk is full."""
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 REWRITE_AT_BYTES = 256 * 1024
 """The journal is written anew when it has grown by this much, and by as much again as the tree itself takes."""
@@ -70,6 +79,7 @@ class Grove:
         self._busy: trio.Event | None = None
         self._rewriting = False
         self._gatherings = 0
+        self._is_full = False
         self._data_bells: dict[str, set[_Bell]] = {}
         self._child_bells: dict[str, set[_Bell]] = {}
         self.failure: BaseException | None = None
@@ -96,8 +106,14 @@ class Grove:
         session.ended = True
         await self.writable()
         if self.failure is None:
-            zxid = self._record(self._tree.drop(self._tree.ephemerals(session.session_id), self._clock()))
-            await self.lasting(zxid)
+            try:
+                zxid = self._record(self._tree.drop(self._tree.ephemerals(session.session_id), self._clock()))
+            except OSError as error:
+                # On a full disk the ephemeral nodes stay until the tree is opened again.
+                if error.errno not in _FULL:
+                    raise
+            else:
+                await self.lasting(zxid)
         for bells in (*self._data_bells.values(), *self._child_bells.values()):
             for bell in bells:
                 bell.ring()
@@ -114,12 +130,25 @@ class Grove:
         return self._tree
 
     async def change(self, changes: Sequence[Change], session: EmbeddedSession) -> tuple[Done, ...]:
-        """Make all of the changes or none, and wait until they are on the disk."""
-        await self.writable()
-        session.insist()
-        transaction = self._tree.change(changes, session.session_id, self._clock())
+        """Make all of the changes or none, and wait until they are on the disk: as long as that is full, too."""
+        while True:
+            await self.writable()
+            session.insist()
+            transaction = self._tree.change(changes, session.session_id, self._clock())
+            try:
+                if transaction.effects:
+                    self._record(transaction)
+            except OSError as error:
+                if error.errno not in _FULL:
+                    raise
+                if not self._is_full:
+                    log.error("topics and settings cannot be changed until the disk has room: %s", error.strerror)
+                self._is_full = True
+                await trio.sleep(TRY_AGAIN_AFTER_S)
+            else:
+                break
         if transaction.effects:
-            self._record(transaction)
+            self._is_full = False
         await self.lasting(transaction.zxid)
         return transaction.done
 
@@ -216,8 +245,8 @@ class Grove:
 class EmbeddedSession:
     """One session of the embedded tree (``Coordination``).
 
-    Besides the port's errors a change may raise ``OSError`` when the disk takes nothing more; the tree is then as it
-    was.
+    While the disk is full a change waits, as it waits for an ensemble that is away. Besides the port's errors it may
+    raise ``OSError`` when the disk fails otherwise.
     """
 
     def __init__(self, grove: Grove, session_id: int) -> None:

@@ -19,21 +19,24 @@ All of it blocks; who calls it from where is decided in ``zk/embedded.py``.
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import os
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from crc32c import crc32c
 
+from pykafka_broker.zk.folder import AS_IT_IS, CLOSED_ON_EXEC, FolderInUse, hold, sync_data, sync_names
 from pykafka_broker.zk.tree import Effect, Entry, Gone, Made, Transaction, Tree, Wrote
 
 MAGIC: Final = b"pykafka tree 1\n\0"
 MARKER: Final = b"\xf0\x9f\x8c\xb2"
 FILE: Final = "coordination.tree"
 FRESH: Final = "coordination.tree.new"
+
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | CLOSED_ON_EXEC | AS_IT_IS
 
 _HEAD = struct.Struct(">4sIIQ")
 _TRANSACTION = struct.Struct(">qqI")
@@ -53,8 +56,7 @@ class DamagedJournal(Exception):
         self.position = position
 
 
-class JournalInUse(Exception):
-    """Another process has the directory open."""
+JournalInUse = FolderInUse
 
 
 class Journal:
@@ -108,30 +110,44 @@ class Journal:
     def sync(self) -> None:
         """Make all that has been appended before this call survive the machine as well."""
         size = self.size_bytes
-        os.fdatasync(self._file)
+        sync_data(self._file)
         while self._unlisted:
-            _sync_folder(self._unlisted[-1])
+            sync_names(self._unlisted[-1])
             self._unlisted.pop()
         self.durable_bytes = max(self.durable_bytes, size)
 
     def rewrite(self, tree: Tree) -> None:
-        """Begin the file anew with a snapshot of the tree; nothing may be appended meanwhile."""
+        """Begin the file anew with a snapshot of the tree; nothing may be appended meanwhile.
+
+        Where there is no room for a second file the first is kept, and synced.
+        """
+        content = MAGIC + _entry(_pictured(tree), 0)
         fresh = self._directory / FRESH
-        file = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
-            content = MAGIC + _entry(_pictured(tree), 0)
+            self._write_whole(fresh, content)
+        except OSError:
+            with suppress(OSError):
+                fresh.unlink(missing_ok=True)
+            self.sync()
+            return
+        # Windows does not replace a file that is open.
+        os.close(self._file)
+        self._file = -1
+        fresh.replace(self._directory / FILE)
+        sync_names(self._directory)
+        while self._unlisted:
+            sync_names(self._unlisted.pop())
+        self._file = os.open(self._directory / FILE, _FLAGS, 0o644)
+        self.size_bytes = self.durable_bytes = self.snapshot_bytes = len(content)
+
+    @staticmethod
+    def _write_whole(path: Path, content: bytes) -> None:
+        file = os.open(path, _FLAGS | os.O_TRUNC, 0o644)
+        try:
             _write(file, content)
             os.fsync(file)
-            fresh.rename(self._directory / FILE)
-            os.fsync(self._folder)
-            while self._unlisted:
-                _sync_folder(self._unlisted.pop())
-        except BaseException:
+        finally:
             os.close(file)
-            raise
-        os.close(self._file)
-        self._file = file
-        self.size_bytes = self.durable_bytes = self.snapshot_bytes = len(content)
 
     def close(self) -> None:
         """Let the file go; what was not synced is left to the machine."""
@@ -144,13 +160,9 @@ class Journal:
         if not self._directory.is_dir():
             self._directory.mkdir(parents=True)
             self._unlisted.append(self._directory.parent)
-        self._folder = os.open(self._directory, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise JournalInUse(f"{self._directory} is in use by another process") from None
+        self._folder = hold(self._directory)
         path = self._directory / FILE
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._file = os.open(path, _FLAGS, 0o644)
         content = path.read_bytes()
         beginning = MAGIC + _entry(_pictured(Tree()), 0)
         if len(content) < len(beginning) and beginning.startswith(content):
@@ -187,14 +199,6 @@ def _write(file: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(file, rest) :]
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _entry(payload: bytes, durable: int) -> bytes:

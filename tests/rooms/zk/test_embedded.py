@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from pykafka_broker.zk import embedded
 from pykafka_broker.zk.embedded import open_embedded, open_grove
 from pykafka_broker.zk.journal import FILE
 from pykafka_broker.zk.port import Coordination, Create, House, NodeExists, NoNode, SessionLost
+from tests.doubles.full_disk import files_of_at_most
 from tests.rooms.zk.conftest import inline, ticking
 
 
@@ -179,6 +181,32 @@ async def test_a_disk_that_fails_ends_the_house(tmp_path: Path) -> None:
                 await fail(house)
                 await trio.sleep_forever()
         assert failure.group_contains(OSError, match="on fire")
+
+
+async def test_a_change_waits_until_a_full_disk_has_room(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_embedded(tmp_path, in_worker=inline, clock=ticking()) as house:
+        await house.create("/a", ephemeral=True)
+        async with trio.open_nursery() as nursery:
+            with files_of_at_most(200):
+                for path in ("/b", "/c"):
+                    nursery.start_soon(house.create, path, b"x" * 1_000)
+                await trio.sleep(5)
+                assert await house.children("/") == ("a",)
+        assert await house.children("/") == ("a", "b", "c")
+    assert [record.message for record in caplog.records if "room" in record.message] == [
+        "topics and settings cannot be changed until the disk has room: File too large"
+    ]
+
+
+async def test_a_house_can_be_left_while_the_disk_is_full(tmp_path: Path) -> None:
+    with ExitStack() as full:
+        async with open_embedded(tmp_path, in_worker=inline, clock=ticking()) as house:
+            await house.create("/a", ephemeral=True)
+            full.enter_context(files_of_at_most(100))
+    async with open_embedded(tmp_path, in_worker=inline, clock=ticking()) as house:
+        assert await house.children("/") == ()
 
 
 async def test_the_session_is_served_once_and_for_good(tmp_path: Path) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from hypothesis import strategies as st
 from pykafka_broker.zk.journal import FILE, FRESH, MAGIC, DamagedJournal, Journal, JournalInUse
 from pykafka_broker.zk.port import Change, Create, Delete, Node, Replace
 from pykafka_broker.zk.tree import Tree
+from tests.doubles.full_disk import files_of_at_most
 
 Picture = dict[str, tuple[Node, tuple[str, ...]]]
 
@@ -188,17 +187,6 @@ def test_a_directory_is_open_once(tmp_path: Path) -> None:
     Journal.open(tmp_path)[0].close()
 
 
-@contextmanager
-def files_of_at_most(size_bytes: int) -> Iterator[None]:
-    """The disk is full beyond this size."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def test_a_transaction_that_does_not_fit_on_the_disk_leaves_no_trace(tmp_path: Path) -> None:
     journal, tree = Journal.open(tmp_path)
     journal.append(tree.change([Create("/a")], 5, 1))
@@ -211,6 +199,19 @@ def test_a_transaction_that_does_not_fit_on_the_disk_leaves_no_trace(tmp_path: P
     assert picture(tree) == expected
     assert (tmp_path / FILE).read_bytes() == before
     journal.append(tree.change([Create("/c")], 5, 3))
+    expected = picture(tree)
+    journal.close()
+    assert reopened(tmp_path) == expected
+
+
+def test_where_there_is_no_room_for_a_rewriting_the_journal_goes_on_as_it_is(tmp_path: Path) -> None:
+    journal, tree = Journal.open(tmp_path)
+    journal.append(tree.change([Create("/a", b"x" * 4_000)], 5, 1))
+    with files_of_at_most(2_000):
+        journal.rewrite(tree)
+    assert journal.durable_bytes == journal.size_bytes
+    assert not (tmp_path / FRESH).exists()
+    journal.append(tree.change([Create("/b")], 5, 2))
     expected = picture(tree)
     journal.close()
     assert reopened(tmp_path) == expected
