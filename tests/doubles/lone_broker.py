@@ -12,7 +12,9 @@ from uuid import UUID
 
 import trio
 
+from pykafka_broker.api.elections import ElectionApi
 from pykafka_broker.api.metadata import MetadataApi
+from pykafka_broker.api.reassignments import ReassignmentApi
 from pykafka_broker.api.topics import TopicApi
 from pykafka_broker.config.broker import BrokerSettings
 from pykafka_broker.config.layers import ShownConfig
@@ -100,6 +102,8 @@ class LoneBroker:
             below=dice.randrange,
         )
         self.topic_api = TopicApi(self.topics, self.metadata, self.loop, show_configs, settings.delete_topic_enable)
+        self.election_api = ElectionApi(self.loop, self.metadata)
+        self.reassignment_api = ReassignmentApi(self.loop)
         self.metadata_api = MetadataApi(self.metadata, self.topics, "cluster", settings.auto_create_topics_enable)
 
     async def _tell(self, broker: BrokerId, request: Any) -> Any:
@@ -114,9 +118,8 @@ class LoneBroker:
             api=api, key=0, version=version, correlation_id=1, client_id="test", body=body, size_bytes=0
         )
         call.session = Session(listener, "/127.0.0.1")
-        route = next(
-            route for family in (self.topic_api, self.metadata_api) for route in family.routes() if route.api == api
-        )
+        families = (self.topic_api, self.metadata_api, self.election_api, self.reassignment_api)
+        route = next(route for family in families for route in family.routes() if route.api == api)
         try:
             return await route.answer(call)
         except KafkaError as error:

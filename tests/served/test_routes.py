@@ -17,7 +17,8 @@ IN_TABLE = {
     "DeleteTopics": (0, 6), "DeleteRecords": (0, 2), "InitProducerId": (0, 5), "OffsetForLeaderEpoch": (0, 4),
     "DescribeConfigs": (0, 4), "AlterConfigs": (0, 2), "DescribeLogDirs": (0, 4), "CreatePartitions": (0, 3),
     "DeleteGroups": (0, 2), "IncrementalAlterConfigs": (0, 1), "OffsetDelete": (0, 0), "DescribeCluster": (0, 1),
-    "DescribeProducers": (0, 0),
+    "DescribeProducers": (0, 0), "ElectLeaders": (0, 2), "AlterPartitionReassignments": (0, 0),
+    "ListPartitionReassignments": (0, 0), "AlterReplicaLogDirs": (0, 2),
 }  # fmt: skip
 """The versions that Apache Kafka 3.9 advertises of what this broker serves."""
 

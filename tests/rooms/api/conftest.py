@@ -17,6 +17,7 @@ from pykafka_broker.model.names import BrokerId, TopicId, TopicPartition
 from pykafka_broker.model.time import Millis
 from pykafka_broker.runtime.changes import Changes
 from pykafka_broker.runtime.leaderships import Leaderships
+from pykafka_broker.runtime.log_dir_moves import LogDirMoves
 from pykafka_broker.runtime.log_keeper import LogKeeper
 from pykafka_broker.runtime.metadata import Metadata
 from pykafka_broker.store.meta import Meta
@@ -39,6 +40,7 @@ class Partitions:
             [directory], self.clock, BrokerSettings(), self.topic_settings, self.changes, lambda fact: None
         )
         self.leaderships = Leaderships(BrokerId(0), self.keeper, self.metadata, self.topic_settings, self.changes)
+        self.moves = LogDirMoves(self.keeper, self.leaderships, self.changes, self.clock, lambda fact: None)
         self._epoch = 0
 
     def clock(self) -> Millis:
