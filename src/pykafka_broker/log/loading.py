@@ -17,7 +17,7 @@ from pykafka_broker.log import partition_metadata
 from pykafka_broker.log.disk import Disk
 from pykafka_broker.log.epochs import Epochs
 from pykafka_broker.log.producers import Producers
-from pykafka_broker.log.segment import INDEX, LOG, SUFFIXES, Segment, file_name
+from pykafka_broker.log.segment import CLEANED, DELETED, INDEX, LOG, SUFFIXES, SWAP, Segment, file_name
 from pykafka_broker.log.segments import SegmentSettings, create_segment
 from pykafka_broker.log.snapshots import Snapshots
 from pykafka_broker.model.names import TopicPartition
@@ -26,7 +26,7 @@ from pykafka_broker.model.time import Millis
 from pykafka_broker.wire.batch import BatchHeader, CorruptBatch, EndMarker, read_end_marker
 
 EPOCHS_FILE = "leader-epoch-checkpoint"
-CLEANED, SWAP, DELETED, TEMPORARY = ".cleaned", ".swap", ".deleted", ".tmp"
+TEMPORARY = ".tmp"
 
 Note = Callable[[Fact], None]
 
@@ -206,6 +206,9 @@ class Loading:
         """Check the suspects, oldest first, and learn what the producers did; gives the log's end."""
         trusted_end = min(suspects) if suspects else end
         self._load_producers(segments, trusted_end)
+        if suspects and not clean:
+            # The batches tell their epochs again; the file may be older than they are.
+            self._epochs.truncate_from_end(trusted_end)
         for index, segment in enumerate(segments):
             if segment.base_offset < trusted_end:
                 if not clean and index + 1 < len(segments) and segments[index + 1].base_offset == trusted_end:

@@ -199,6 +199,12 @@ def test_epochs_are_told_by_all_batches_even_if_only_some_are_recovered(sample: 
     assert disk_of(sample).read("leader-epoch-checkpoint", 0, 99) == b"0\n3\n0 0\n1 4\n2 8\n"
 
 
+def test_epochs_of_recovered_batches_are_told_by_them_and_not_by_an_old_file(sample: SampleLog) -> None:
+    disk_of(sample).replace("leader-epoch-checkpoint", b"0\n2\n0 0\n2 10\n")
+    sample.opened(clean=False, recovery_point=4)
+    assert disk_of(sample).read("leader-epoch-checkpoint", 0, 99) == b"0\n3\n0 0\n1 4\n2 8\n"
+
+
 def test_producers_are_told_by_the_batches_where_no_snapshot_is_left(sample: SampleLog) -> None:
     disk = disk_of(sample)
     for name in list(disk.sizes()):
