@@ -18,6 +18,7 @@ class MemoryDisk:
         self.files: dict[str, bytearray] = {}
         self.durable: dict[str, bytes] = {}
         self.fail_next = False
+        self._calls_left: int | None = None
         self.syncs = 0
         self._clock = clock
         self._modified: dict[str, int] = {}
@@ -115,7 +116,15 @@ class MemoryDisk:
             raise FileNotFoundError(name)
         return self.files[name]
 
+    def fail_after(self, calls: int | None) -> None:
+        """Let every writing call fail after this many, as on a disk that goes away; None mends it."""
+        self._calls_left = calls
+
     def _writing(self, name: str) -> None:
+        if self._calls_left is not None:
+            if self._calls_left <= 0:
+                raise OSError(5, "Input/output error", name)
+            self._calls_left -= 1
         if self.fail_next:
             self.fail_next = False
             raise OSError(28, "No space left on device", name)

@@ -30,6 +30,10 @@ class OffsetIndex:
         """The file's name."""
         return self._entries.name
 
+    @name.setter
+    def name(self, name: str) -> None:
+        self._entries.name = name
+
     @property
     def is_full(self) -> bool:
         """``segment.index.bytes`` is reached: the segment must be rolled."""
@@ -42,6 +46,11 @@ class OffsetIndex:
             count = len(self._entries)
             self._last_offset = self._base_offset + (self._entries.entry(count - 1)[0] if count else 0)
         return self._last_offset
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the file, the waiting entries included."""
+        return len(self._entries) * ENTRY.size
 
     def __len__(self) -> int:
         return len(self._entries)

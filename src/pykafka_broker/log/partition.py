@@ -10,16 +10,17 @@ fails the partition goes offline and refuses everything with KAFKA_STORAGE_ERROR
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pykafka_broker.log import lookups, partition_metadata, retention
+from pykafka_broker.log.compaction import Compacted, Dirt, compact, measure
 from pykafka_broker.log.disk import Buffer, Disk
 from pykafka_broker.log.epochs import Epochs
 from pykafka_broker.log.loading import EPOCHS_FILE, Loaded, Loading, Note, marker_in, replay
 from pykafka_broker.log.producers import EXPIRATION_MS, ActiveProducer, Producers, Verification
-from pykafka_broker.log.segment import Segment
+from pykafka_broker.log.segment import CLEANED, Segment
 from pykafka_broker.log.segments import Segments
 from pykafka_broker.log.slice import (
     NOTHING,
@@ -192,7 +193,11 @@ class PartitionLog:
         """Follow the topic's settings from now on."""
         self.settings = settings
         self._segment_bytes = settings.segment_bytes
-        self._roll_ms = settings.segment_ms - min(self._jitter_ms, settings.segment_jitter_ms)
+        roll_ms = settings.segment_ms
+        if "compact" in settings.cleanup_policy and settings.max_compaction_lag_ms > 0:
+            # Only sealed segments are compacted (``LogConfig.maxSegmentMs``).
+            roll_ms = min(roll_ms, settings.max_compaction_lag_ms)
+        self._roll_ms = roll_ms - min(self._jitter_ms, settings.segment_jitter_ms)
         self._segments.configure(settings)
 
     # what is there
@@ -510,6 +515,53 @@ class PartitionLog:
         self._unsynced.update(old.files())
         self._snapshots.keep(self._segments.bases)
         self._say("SegmentRolled", Level.DEBUG, base_offset=base_offset)
+
+    # compaction
+
+    def dirt(self, now: Millis, first_dirty: int) -> Dirt | None:
+        """What of a compacted topic's log is worth compacting, the log being clean below ``first_dirty``."""
+        if self.is_offline:
+            return None
+        return measure(
+            self._segments,
+            now,
+            self.settings,
+            first_dirty=first_dirty,
+            log_start_offset=self.log_start_offset,
+            last_stable_offset=self.last_stable_offset,
+        )
+
+    def compaction(self, dirt: Dirt, now: Millis) -> Generator[None, None, Compacted]:
+        """A round of compaction in small steps; what it gives is for ``adopt``, once its files are synced."""
+        return compact(self._disk, tuple(self._segments), dirt, now, self.settings, self._producers, cuts=self._cuts)
+
+    def adopt(self, done: Compacted, now: Millis) -> bool:
+        """Put compacted segments in the place of theirs; false if those were deleted or cut meanwhile."""
+        with self._disk_failures():
+            mine = {id(segment) for segment in self._segments}
+            if done.cuts != self._cuts or any(id(old) not in mine for group in done.groups for old in group.old):
+                self.abandon_compaction()
+                return False
+            for group in done.groups:
+                self._segments.replace(group.old, group.new, now + self.settings.file_delete_delay_ms)
+            self._snapshots.keep(self._segments.bases)
+        self._say(
+            "LogCompacted",
+            clean_up_to=done.clean_up_to,
+            bytes_before=done.bytes_before,
+            bytes_after=done.bytes_after,
+            segments=len(done.groups),
+        )
+        return True
+
+    def abandon_compaction(self, problem: str | None = None) -> None:
+        """Remove what an unfinished round has written."""
+        if problem is not None:
+            self._say("CompactionFailed", Level.ERROR, problem=problem)
+        with self._disk_failures():
+            for name in self._disk.sizes():
+                if name.endswith(CLEANED):
+                    self._disk.remove(name)
 
     # cutting
 

@@ -64,6 +64,13 @@ class ActiveProducer(NamedTuple):
     current_txn_start_offset: int
 
 
+class LastBatch(NamedTuple):
+    """Where a live producer's last data lies (-1 if its last batch is a marker), and its epoch; compaction keeps it."""
+
+    last_offset: int
+    epoch: int
+
+
 class Verification:
     """A transactional append that the transaction's coordinator is being asked about (KIP-890)."""
 
@@ -363,6 +370,13 @@ class Producers:
                 producer.batches.append(Appended(first_sequence, sequence, offset - delta, offset, timestamp))
             if txn_first_offset >= 0:
                 self._open[txn_first_offset] = producer_id
+
+    def last_batches(self) -> dict[int, LastBatch]:
+        """The last batch of every known producer."""
+        return {
+            producer_id: LastBatch(producer.batches[-1].last_offset if producer.batches else -1, producer.epoch)
+            for producer_id, producer in self._producers.items()
+        }
 
     def active(self) -> list[ActiveProducer]:
         """Every known producer, for DescribeProducers."""

@@ -7,6 +7,7 @@ producers and replicas, is the partition's business.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 
 from pykafka_broker.log.aborted import AbortedIndex
 from pykafka_broker.log.disk import Buffer, Disk
@@ -27,7 +28,8 @@ from pykafka_broker.wire.batch import (
 
 LOG, INDEX, TIME_INDEX, ABORTED_INDEX = ".log", ".index", ".timeindex", ".txnindex"
 SUFFIXES = (LOG, INDEX, TIME_INDEX, ABORTED_INDEX)
-DELETED = ".deleted"
+CLEANED, SWAP, DELETED = ".cleaned", ".swap", ".deleted"
+"""Endings of files that compaction is writing, has finished, and of files that wait to be removed."""
 
 _LOOK_BYTES = 8 * 1024
 _SCAN_BYTES = 1024 * 1024
@@ -96,15 +98,19 @@ class Segment:
         created_ms: Millis,
         index_interval_bytes: int,
         index_limit_bytes: int,
+        ending: str = "",
     ) -> None:
-        """Take over the files that ``sizes`` names; nothing is read or written yet."""
+        """Take over the files that ``sizes`` names; nothing is read or written yet.
+
+        ``ending`` is added to all names, for segments that are not part of the log yet.
+        """
         self._disk = disk
         self.base_offset = base_offset
-        self.name = file_name(base_offset, LOG)
+        self.name = file_name(base_offset, LOG) + ending
         self.size_bytes = sizes.get(self.name, 0)
         self.created_ms = created_ms
         self._index_interval_bytes = index_interval_bytes
-        names = [file_name(base_offset, suffix) for suffix in (INDEX, TIME_INDEX, ABORTED_INDEX)]
+        names = [file_name(base_offset, suffix) + ending for suffix in (INDEX, TIME_INDEX, ABORTED_INDEX)]
         self.index = OffsetIndex(disk, names[0], base_offset, sizes.get(names[0], 0), index_limit_bytes)
         self.times = TimeIndex(disk, names[1], base_offset, sizes.get(names[1], 0), index_limit_bytes)
         self.aborted = AbortedIndex(disk, names[2], sizes.get(names[2], 0))
@@ -114,7 +120,14 @@ class Segment:
 
     @classmethod
     def create(
-        cls, disk: Disk, base_offset: int, *, created_ms: Millis, index_interval_bytes: int, index_limit_bytes: int
+        cls,
+        disk: Disk,
+        base_offset: int,
+        *,
+        created_ms: Millis,
+        index_interval_bytes: int,
+        index_limit_bytes: int,
+        ending: str = "",
     ) -> Segment:
         """A new, empty segment with its files."""
         segment = cls(
@@ -124,6 +137,7 @@ class Segment:
             created_ms=created_ms,
             index_interval_bytes=index_interval_bytes,
             index_limit_bytes=index_limit_bytes,
+            ending=ending,
         )
         disk.create(segment.name)
         segment.index.create()
@@ -331,6 +345,14 @@ class Segment:
         """Write index entries that wait in memory; false if there are none."""
         wrote_offsets, wrote_times = self.index.flush(), self.times.flush()
         return wrote_offsets or wrote_times
+
+    def rename(self, ending: str) -> None:
+        """Give all files another ending; a file that is not there (no transaction was aborted) stays away."""
+        names = [file_name(self.base_offset, suffix) + ending for suffix in SUFFIXES]
+        for old, new in zip(self.files(), names, strict=True):
+            with suppress(FileNotFoundError):
+                self._disk.rename(old, new)
+        self.name, self.index.name, self.times.name, self.aborted.name = names
 
     def tune(self, index_interval_bytes: int) -> None:
         """Follow a changed setting."""

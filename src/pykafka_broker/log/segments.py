@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Protocol, overload
 
 from pykafka_broker.log.disk import Disk
-from pykafka_broker.log.segment import DELETED, Segment
+from pykafka_broker.log.segment import DELETED, SWAP, Segment
 from pykafka_broker.model.time import Millis
 
 _POSITIONS_KEPT = 64
@@ -26,7 +26,7 @@ class SegmentSettings(Protocol):
     def segment_index_bytes(self) -> int: ...
 
 
-def create_segment(disk: Disk, base_offset: int, settings: SegmentSettings, now: Millis) -> Segment:
+def create_segment(disk: Disk, base_offset: int, settings: SegmentSettings, now: Millis, ending: str = "") -> Segment:
     """A new, empty segment with its files."""
     return Segment.create(
         disk,
@@ -34,6 +34,7 @@ def create_segment(disk: Disk, base_offset: int, settings: SegmentSettings, now:
         created_ms=now,
         index_interval_bytes=settings.index_interval_bytes,
         index_limit_bytes=settings.segment_index_bytes,
+        ending=ending,
     )
 
 
@@ -163,12 +164,27 @@ class Segments(Sequence[Segment]):
         gone = self._all[:count]
         del self._all[:count]
         del self._bases[:count]
-        for segment in gone:
+        self._doom(gone, due_ms)
+        return gone
+
+    def replace(self, old: Sequence[Segment], new: Segment, due_ms: int) -> None:
+        """Put a finished segment in the place of neighbours; a crash in between is mended by loading.
+
+        Its files must be synced. As ``.swap`` they count as complete, so loading finishes what was begun here.
+        """
+        new.rename(SWAP)
+        self._doom(old, due_ms)
+        new.rename("")
+        first = self._all.index(old[0])
+        self._all[first : first + len(old)] = [new]
+        self._bases[first : first + len(old)] = [new.base_offset]
+
+    def _doom(self, segments: Sequence[Segment], due_ms: int) -> None:
+        for segment in segments:
             for name in segment.files():
                 with suppress(FileNotFoundError):
                     self._disk.rename(name, name + DELETED)
                     self._doomed.append((due_ms, name + DELETED))
-        return gone
 
     @property
     def next_reap_ms(self) -> int | None:

@@ -31,6 +31,10 @@ class TimeIndex:
         """The file's name."""
         return self._entries.name
 
+    @name.setter
+    def name(self, name: str) -> None:
+        self._entries.name = name
+
     @property
     def is_full(self) -> bool:
         """One place is kept free for the entry that closing a segment adds (``TimeIndex.isFull``)."""
@@ -42,6 +46,11 @@ class TimeIndex:
         if self._last is None:
             self._last = self._read_last()
         return self._last
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the file, the waiting entries included."""
+        return len(self._entries) * ENTRY.size
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -26,6 +26,7 @@ from pykafka_broker.model.outcome import Fact, Level
 from pykafka_broker.model.time import Millis
 from pykafka_broker.runtime.changes import Changes
 from pykafka_broker.runtime.clock import Clock
+from pykafka_broker.runtime.log_cleaner import LogCleaner
 from pykafka_broker.store import checkpoints
 from pykafka_broker.store.directories import DirectoryError, LogDirectory
 from pykafka_broker.store.files import FileDisk, OpenFiles, sync_directory
@@ -51,6 +52,10 @@ class KeeperSettings(Protocol):
     def replica_high_watermark_checkpoint_interval_ms(self) -> int: ...
     @property
     def log_initial_task_delay_ms(self) -> int: ...
+    @property
+    def log_cleaner_enable(self) -> bool: ...
+    @property
+    def log_cleaner_backoff_ms(self) -> int: ...
     @property
     def producer_id_expiration_ms(self) -> int: ...
 
@@ -112,6 +117,8 @@ class LogKeeper:
         self._doomed: list[tuple[int, Path]] = []
         self._rolled: set[TopicPartition] = set()
         self._written: dict[tuple[LogDirectory, str], dict[TopicPartition, int]] = {}
+        self.clean_up_to: dict[TopicPartition, int] = {}
+        """Offsets below which compacted topics are clean (``log_cleaner``)."""
         self._checkpointing = trio.Lock()
         self._is_open = False
 
@@ -200,6 +207,7 @@ class LogKeeper:
         recovery_points = directory.read_checkpoint(checkpoints.RECOVERY_POINTS)
         log_starts = directory.read_checkpoint(checkpoints.LOG_STARTS)
         high_watermarks = directory.read_checkpoint(checkpoints.HIGH_WATERMARKS)
+        self.clean_up_to.update(directory.read_checkpoint(checkpoints.CLEANER))
         self._written[directory, checkpoints.RECOVERY_POINTS] = recovery_points
         self._written[directory, checkpoints.LOG_STARTS] = log_starts
         self._written[directory, checkpoints.HIGH_WATERMARKS] = high_watermarks
@@ -311,6 +319,7 @@ class LogKeeper:
             return
         del self.logs[partition]
         self._rolled.discard(partition)
+        self.clean_up_to.pop(partition, None)
         kept.log.discard()
         try:
             doomed = kept.directory.doom(kept.disk, partition)
@@ -462,6 +471,10 @@ class LogKeeper:
         await self._checkpoint_log_starts()
         await self._checkpoint_high_watermarks()
 
+    async def checkpoint_clean_up_to(self) -> None:
+        """Write down how far the logs of compacted topics are clean."""
+        await self._write_checkpoints(checkpoints.CLEANER, lambda log: self.clean_up_to.get(log.partition))
+
     async def _checkpoint_recovery_points(self) -> None:
         await self._write_checkpoints(checkpoints.RECOVERY_POINTS, lambda log: log.recovery_point)
 
@@ -507,6 +520,8 @@ class LogKeeper:
         async with trio.open_nursery() as nursery:
             for delay_ms, interval_ms, task in rhythm:
                 nursery.start_soon(_every, max(delay_ms, 1), max(interval_ms, 1), task)
+            if settings.log_cleaner_enable:
+                nursery.start_soon(LogCleaner(self, self._clock).run, settings.log_cleaner_backoff_ms)
 
     async def tidy(self) -> None:
         """Sync the segments that were rolled, and remove files and directories whose delay has passed."""

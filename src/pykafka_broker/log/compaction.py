@@ -1,0 +1,205 @@
+"""Compaction: the last value of every key stays, older ones go (Kafka's ``LogCleaner``, ``LogCleanerManager``).
+
+A round first notes the newest offset of each key among the dirty segments, then writes all segments below the end of
+that range anew, without what is superseded, and leaves it to the partition to put them in place. It is a generator
+that gives way often, so that its driver can let others run; it reads only sealed segments, which do not change. What
+stays of one batch is ``batch_filter``'s to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from itertools import pairwise, takewhile
+from typing import NamedTuple, Protocol
+
+from pykafka_broker.log.aborted import Aborted
+from pykafka_broker.log.batch_filter import BatchFilter, CleanedTransactions, key_digest
+from pykafka_broker.log.disk import Disk
+from pykafka_broker.log.producers import Producers
+from pykafka_broker.log.segment import CLEANED, Segment
+from pykafka_broker.log.segments import SegmentSettings, create_segment
+from pykafka_broker.model.time import Millis
+from pykafka_broker.wire.batch import read_header, records
+
+KEYS_LIMIT = 500_000
+"""Keys one round may remember, some 100 MB; what does not fit is left to the next round."""
+
+
+class CompactionSettings(SegmentSettings, Protocol):
+    """What of a topic's settings matters here."""
+
+    @property
+    def cleanup_policy(self) -> tuple[str, ...]: ...
+    @property
+    def segment_bytes(self) -> int: ...
+    @property
+    def min_cleanable_dirty_ratio(self) -> float: ...
+    @property
+    def min_compaction_lag_ms(self) -> int: ...
+    @property
+    def max_compaction_lag_ms(self) -> int: ...
+    @property
+    def delete_retention_ms(self) -> int: ...
+
+
+class Dirt(NamedTuple):
+    """How much of a log is worth compacting: offsets from ``first_dirty`` up to ``end``."""
+
+    first_dirty: int
+    end: int
+    clean_bytes: int
+    dirty_bytes: int
+    is_overdue: bool
+
+    @property
+    def ratio(self) -> float:
+        """The dirty part of all that would be written anew."""
+        return self.dirty_bytes / max(1, self.clean_bytes + self.dirty_bytes)
+
+
+class Group(NamedTuple):
+    """Neighbouring segments and the one that has what is left of them."""
+
+    old: Sequence[Segment]
+    new: Segment
+
+
+class Compacted(NamedTuple):
+    """A finished round: segments to be put in place, and up to where the log is clean then."""
+
+    groups: list[Group]
+    clean_up_to: int
+    bytes_before: int
+    bytes_after: int
+    cuts: int
+    """How often the log had been cut when the round began."""
+
+
+def measure(
+    segments: Sequence[Segment],
+    now: Millis,
+    settings: CompactionSettings,
+    *,
+    first_dirty: int,
+    log_start_offset: int,
+    last_stable_offset: int,
+) -> Dirt | None:
+    """What could be compacted, None if that is nothing or not worth it yet.
+
+    The active segment is never touched, nor what is not decided yet or younger than ``min.compaction.lag.ms``.
+    """
+    if "compact" not in settings.cleanup_policy:
+        return None
+    if not log_start_offset <= first_dirty <= segments[-1].base_offset:
+        first_dirty = log_start_offset
+    sealed = [(segment, following.base_offset) for segment, following in pairwise(segments)]
+    sealed = [entry for entry in sealed if entry[1] <= last_stable_offset]
+    clean = [entry for entry in sealed if entry[1] <= first_dirty]
+    dirty = sealed[len(clean) :]
+    if settings.min_compaction_lag_ms > 0:
+        youngest = now - settings.min_compaction_lag_ms
+        dirty = list(takewhile(lambda entry: entry[0].largest_timestamp() <= youngest, dirty))
+    if not dirty:
+        return None
+    dirt = Dirt(
+        first_dirty,
+        dirty[-1][1],
+        sum(segment.size_bytes for segment, _ in clean),
+        sum(segment.size_bytes for segment, _ in dirty),
+        _oldest(segment for segment, _ in dirty) < now - settings.max_compaction_lag_ms,
+    )
+    is_worth_it = dirt.is_overdue or dirt.ratio > settings.min_cleanable_dirty_ratio
+    return dirt if dirt.dirty_bytes and is_worth_it else None
+
+
+def _oldest(segments: Iterable[Segment]) -> int:
+    """The time of the oldest segment's first batch."""
+    return min(segment.first_timestamp() if segment.size_bytes else 1 << 62 for segment in segments)
+
+
+def compact(
+    disk: Disk,
+    segments: Sequence[Segment],
+    dirt: Dirt,
+    now: Millis,
+    settings: CompactionSettings,
+    producers: Producers,
+    *,
+    cuts: int = 0,
+    keys_limit: int = KEYS_LIMIT,
+) -> Generator[None, None, Compacted]:
+    """One round; the new segments' files have the ending ``.cleaned`` and must be synced before they are adopted.
+
+    ``cuts`` is handed through. A segment that is deleted meanwhile is a ``FileNotFoundError``.
+    """
+    scope = [one for one, following in pairwise(segments) if following.base_offset <= dirt.end]
+    # Of all segments: a transaction with data here may have been aborted by a marker further on.
+    aborted = [entry for segment in segments for entry in segment.aborted.entries]
+    newest, known_up_to, clean_up_to = yield from _newest_offsets(scope, aborted, dirt, keys_limit)
+    scope = [segment for segment in scope if segment.base_offset < known_up_to]
+    batch_filter = BatchFilter(
+        newest, known_up_to, CleanedTransactions(aborted), producers.last_batches(), now, settings.delete_retention_ms
+    )
+    groups = []
+    for old in _grouped(scope, settings):
+        new = create_segment(disk, old[0].base_offset, settings, now, CLEANED)
+        for segment in old:
+            yield from _clean_into(new, segment, batch_filter)
+        new.seal()
+        groups.append(Group(old, new))
+    before = sum(segment.size_bytes for segment in scope)
+    return Compacted(groups, clean_up_to, before, sum(group.new.size_bytes for group in groups), cuts)
+
+
+def _newest_offsets(
+    scope: Sequence[Segment], aborted: Sequence[Aborted], dirt: Dirt, keys_limit: int
+) -> Generator[None, None, tuple[dict[bytes, int], int, int]]:
+    """The newest offset of each key in the dirty part; up to where all keys are known, and what is clean by that."""
+    newest: dict[bytes, int] = {}
+    transactions = CleanedTransactions(aborted)
+    known_up_to = dirt.first_dirty
+    for segment in scope:
+        for position, header in segment.batches(dirt.first_dirty):
+            batch = segment.read(position, header.size_bytes)
+            if header.is_control:
+                transactions.end(header, batch)
+            elif not transactions.is_aborted(header):
+                if len(newest) + header.record_count > keys_limit and newest:
+                    return newest, known_up_to, known_up_to
+                for record in records(batch):
+                    if record.key is not None:
+                        newest[key_digest(record.key)] = record.offset
+            known_up_to = header.next_offset
+            yield
+    return newest, known_up_to, dirt.end
+
+
+def _clean_into(new: Segment, old: Segment, batch_filter: BatchFilter) -> Generator[None, None, None]:
+    for position, header in old.batches(old.base_offset):
+        kept = batch_filter.keep(header, old.read(position, header.size_bytes))
+        if kept.batch is not None:
+            new.append(kept.batch, header.last_offset, read_header(kept.batch).max_timestamp)
+        if kept.aborted is not None:
+            new.aborted.add(kept.aborted)
+        yield
+
+
+def _grouped(segments: Sequence[Segment], settings: CompactionSettings) -> Iterator[list[Segment]]:
+    """Neighbours that fit into one segment together, even if nothing of them were superseded."""
+    group: list[Segment] = []
+    for segment in segments:
+        if group and not _fits([*group, segment], settings):
+            yield group
+            group = []
+        group.append(segment)
+    if group:
+        yield group
+
+
+def _fits(group: Sequence[Segment], settings: CompactionSettings) -> bool:
+    return (
+        sum(segment.size_bytes for segment in group) <= settings.segment_bytes
+        and sum(segment.index.size_bytes for segment in group) <= settings.segment_index_bytes
+        and sum(segment.times.size_bytes for segment in group) <= settings.segment_index_bytes
+        and group[0].has_room_for(group[-1].index.last_offset + settings.segment_bytes)
+    )

@@ -1,0 +1,114 @@
+"""Compacts the logs of topics that want it, one at a time, the dirtiest first (Kafka's ``LogCleaner``).
+
+What is worth compacting and how is decided in ``log/compaction``. A round runs on the event loop in steps of one
+batch, because a thread busy with Python code would hold the interpreter for longer than a step takes; only the
+syncing is done on a worker thread. A failure ends the round, or takes its partition offline, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Protocol
+
+import trio
+
+from pykafka_broker.log.compaction import Compacted, Dirt
+from pykafka_broker.log.partition import PartitionLog
+from pykafka_broker.model.errors import KafkaError
+from pykafka_broker.model.names import TopicPartition
+from pykafka_broker.runtime.clock import Clock
+from pykafka_broker.store.files import FileDisk
+from pykafka_broker.store.worker import Worker
+from pykafka_broker.wire.batch import CorruptBatch
+
+
+class KeptLog(Protocol):
+    """A log and its files; ``log_keeper.Kept``."""
+
+    log: PartitionLog
+    disk: FileDisk
+
+
+class Logs(Protocol):
+    """What is needed of ``LogKeeper``."""
+
+    logs: dict[TopicPartition, PartitionLog]
+    clean_up_to: dict[TopicPartition, int]
+    worker: Worker
+
+    def kept(self, partition: TopicPartition) -> KeptLog | None: ...
+
+    async def checkpoint_clean_up_to(self) -> None: ...
+
+
+class LogCleaner:
+    """One pass after another over all logs."""
+
+    def __init__(self, keeper: Logs, clock: Clock) -> None:
+        self._keeper = keeper
+        self._clock = clock
+        self._given_up: set[TopicPartition] = set()
+
+    async def run(self, backoff_ms: int) -> None:
+        """Compact what is worth it, then look again after a pause, until cancelled."""
+        while True:
+            await trio.sleep(backoff_ms / 1000)
+            await self.compact()
+
+    async def compact(self) -> None:
+        """Compact every log that is worth it, each once."""
+        done = set(self._given_up)
+        while (worst := self._dirtiest(done)) is not None:
+            partition, dirt = worst
+            done.add(partition)
+            with suppress(KafkaError):
+                await self._compact(partition, dirt)
+
+    def _dirtiest(self, done: set[TopicPartition]) -> tuple[TopicPartition, Dirt] | None:
+        now = self._clock()
+        clean_up_to: Mapping[TopicPartition, int] = self._keeper.clean_up_to
+        found = [
+            (partition, dirt)
+            for partition, log in self._keeper.logs.items()
+            if partition not in done and (dirt := log.dirt(now, clean_up_to.get(partition, 0))) is not None
+        ]
+        return max(found, key=lambda entry: (entry[1].is_overdue, entry[1].ratio), default=None)
+
+    async def _compact(self, partition: TopicPartition, dirt: Dirt) -> None:
+        kept = self._keeper.kept(partition)
+        if kept is None:
+            return
+        log = kept.log
+        try:
+            compacted = await _in_steps(log.compaction(dirt, self._clock()))
+            names = [name for group in compacted.groups for name in group.new.files()]
+            await self._keeper.worker.run(partial(kept.disk.sync, names))
+        except FileNotFoundError:
+            # Retention or a deletion took the segments away meanwhile.
+            if not log.is_offline:
+                log.abandon_compaction()
+            return
+        except CorruptBatch as problem:
+            # Tried again after a restart, whose recovery may have mended it (Kafka calls the partition uncleanable).
+            self._given_up.add(partition)
+            log.abandon_compaction(problem.message)
+            return
+        except OSError as problem:
+            log.fail(problem)
+            return
+        if self._keeper.kept(partition) is kept and log.adopt(compacted, self._clock()):
+            self._keeper.clean_up_to[partition] = compacted.clean_up_to
+            await self._keeper.checkpoint_clean_up_to()
+
+
+async def _in_steps(steps: Generator[None, None, Compacted]) -> Compacted:
+    """Run a round to its end, letting others run after each step."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            compacted: Compacted = stop.value
+            return compacted
+        await trio.lowlevel.checkpoint()
