@@ -7,13 +7,12 @@ alone; a service that fails takes the broker down, on purpose.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import random
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -50,7 +49,7 @@ from pykafka_broker.model.outcome import Fact
 from pykafka_broker.net.listener import ConnectionLimits, Listeners, bind
 from pykafka_broker.observe.logging import say
 from pykafka_broker.runtime.changes import Changes
-from pykafka_broker.runtime.clock import Clock, wall_clock
+from pykafka_broker.runtime.clock import Clock, trio_clock, wall_clock
 from pykafka_broker.runtime.consumer_offsets import ConsumerOffsets
 from pykafka_broker.runtime.control_loop import ControlLoop, Unreachable
 from pykafka_broker.runtime.coordinator_log import PartitionMemory
@@ -191,7 +190,7 @@ class _Broker:
             try:
                 sockets = await bind(listener.host, listener.port, self._limits())
             except OSError as error:
-                raise CannotStart(f"listeners: {listener}: {os.strerror(error.errno or errno.EIO)}") from error
+                raise CannotStart(f"listeners: {listener}: {error.strerror or error}") from error
             self._sockets[listener.name] = sockets
             bound.append(replace(listener, port=sockets[0].getsockname()[1]))
         self.listening = tuple(bound)
@@ -258,6 +257,8 @@ class _Broker:
             below=random.randrange,
         )
         self.producer_ids = ProducerIds(self._producer_id_block, services.start_soon)
+        # Members must not be thrown out, nor dead ones kept, because somebody has set the machine's clock.
+        steady = trio_clock(clock())
         self.groups = Shards(
             lambda: GroupCoordinator(
                 settings,
@@ -266,7 +267,7 @@ class _Broker:
             ),
             records.decode,
             lambda: self._partition_count(GROUP_METADATA_TOPIC, settings.offsets_topic_num_partitions),
-            clock,
+            steady,
             _say_about("group"),
         )
         self.configs.on_topic.append(self._configure)
@@ -443,11 +444,15 @@ async def _open_house(settings: BrokerSettings, worker: Worker, clock: Clock) ->
         from pykafka_broker.zk.embedded import open_embedded
         from pykafka_broker.zk.journal import DamagedJournal, JournalInUse
 
-        try:
-            async with open_embedded(Path(settings.directories[0]), in_worker=worker.run, clock=clock) as embedded:
-                yield embedded
-        except (JournalInUse, DamagedJournal) as error:
-            raise CannotStart(str(error)) from error
+        directory = Path(settings.directories[0])
+        async with AsyncExitStack() as stack:
+            try:
+                embedded = await stack.enter_async_context(open_embedded(directory, in_worker=worker.run, clock=clock))
+            except (JournalInUse, DamagedJournal) as error:
+                raise CannotStart(str(error)) from error
+            except OSError as error:
+                raise CannotStart(f"log.dirs: {directory} cannot be used: {error}") from error
+            yield embedded
 
 
 @contextmanager
@@ -462,7 +467,7 @@ def _told_in_one_line() -> Iterator[None]:
             if isinstance(leaf, CannotStart):
                 raise leaf from None
             if isinstance(leaf, DirectoryError | registration.BrokerIdTaken | registration.EndpointTaken):
-                raise CannotStart(str(leaf)) from error
+                raise CannotStart(" ".join(str(leaf).split())) from error
         raise
 
 

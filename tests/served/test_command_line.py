@@ -178,6 +178,32 @@ def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stderr) == (1, f"pykafka-broker: listeners: {address}: Address already in use\n")
 
 
+def test_a_name_that_nobody_knows_is_one_line(tmp_path: Path) -> None:
+    ended = run("start", "--override", "listeners=PLAINTEXT://nobody.invalid:0", cwd=tmp_path)
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("pykafka-broker: listeners: PLAINTEXT://nobody.invalid:0: ")
+    assert "Unknown error" not in line
+
+
+@pytest.mark.parametrize("where", ["file", "file/below", "strange"])
+def test_data_that_cannot_be_there_is_one_line(tmp_path: Path, where: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "strange" / "not a partition").mkdir(parents=True)
+    ended = run(
+        "start",
+        "--override",
+        "listeners=PLAINTEXT://127.0.0.1:0",
+        "--override",
+        f"log.dirs={tmp_path / where}",
+        cwd=tmp_path,
+    )
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("pykafka-broker: ")
+    assert str(tmp_path / where) in line
+
+
 def test_an_ensemble_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
