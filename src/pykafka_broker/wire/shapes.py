@@ -8,7 +8,7 @@ fewest bytes an element can take, so nothing is made that was not sent. And beca
 of two hundred, every array is charged for what its elements will hold before the first is made; a message whose
 charges exceed 1 MiB and 28 bytes per byte received is refused. With the text itself, at most four bytes per byte,
 a message never holds more than 32 bytes per byte of its frame and 1 MiB. Those of real clients hold five to
-twenty. ``docs/decisions/0012-what-a-frame-may-cost.md`` says why it is done so.
+twenty. ``docs/decisions/0006-what-a-frame-may-cost.md`` says why it is done so.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Looking over a batch's records without making objects of them: are they all there, and what about keys and times.
 
 This is the hot end of appending; what it costs for each record decides what small records cost the broker. What it
-leaves unlooked-at, and why, is in ``docs/decisions/0011-what-is-checked-of-a-record.md``.
+leaves unlooked-at, and why, is in ``docs/decisions/0004-what-is-checked-of-a-record.md``.
 
 Source: the record iterators of Kafka's ``DefaultRecordBatch``, and ``DefaultRecord.readFrom``.
 """
