@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,6 +16,7 @@ import trio.testing
 
 from pykafka_broker.config.broker import BrokerSettings
 from pykafka_broker.config.topic import TopicSettings
+from pykafka_broker.log.partition import Isolation
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import TopicId, TopicPartition
 from pykafka_broker.model.outcome import Fact
@@ -24,6 +27,7 @@ from pykafka_broker.runtime.log_keeper import LogKeeper, kept_logs
 from pykafka_broker.store.directories import DirectoryError, LogDirectory
 from pykafka_broker.store.files import OpenFiles
 from pykafka_broker.store.meta import Meta
+from pykafka_broker.wire.batch import TruncatedBatch, headers, records
 from tests.doubles.inline_worker import InlineWorker
 from tests.doubles.sample_log import batch, read_back
 
@@ -334,3 +338,54 @@ async def test_a_directory_that_another_process_holds_is_refused(broker: Broker)
     keeper._directories = [Held(broker.paths[0], OpenFiles())]
     with pytest.raises(DirectoryError, match="held"):
         await keeper.open(MINE)
+
+
+APPENDS_FOR_EVER = """
+import sys
+import trio
+from pathlib import Path
+from tests.rooms.runtime.test_log_keeper import MINE, ORDERS, TOPIC, Broker
+from pykafka_broker.config.topic import TopicSettings
+from tests.doubles.sample_log import batch
+
+async def main():
+    broker = Broker(Path(sys.argv[1]))
+    broker.topic = TopicSettings(segment_bytes=20_000)
+    keeper = broker.keeper()
+    await keeper.open(MINE)
+    log = keeper.create(ORDERS, TOPIC, broker.topic)
+    while True:
+        data = batch(b"%d" % log.log_end_offset, producer_id=7, producer_epoch=0, base_sequence=log.log_end_offset)
+        log.append(1_000_000, data, leader_epoch=0)
+        print(log.log_end_offset, flush=True)
+
+trio.run(main)
+"""
+
+
+@pytest.mark.slow
+async def test_a_process_killed_while_it_appends_loses_nothing_it_had_told(broker: Broker, tmp_path: Path) -> None:
+    """``kill -9`` at any moment, three times over the same files."""
+    told = 0
+    for wanted in (300, 700, 1_500):
+        command = [sys.executable, "-c", APPENDS_FOR_EVER, str(tmp_path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]) as process:
+            assert process.stdout is not None
+            while told < wanted and (line := process.stdout.readline()):
+                told = int(line)
+            process.kill()
+        assert told >= wanted
+    async with broker.started() as keeper:
+        log = keeper.logs[ORDERS]
+        assert log.log_end_offset >= told
+        assert len(log.segments) > 3
+        offset = 0
+        while (given := log.read(offset, 50_000, isolation=Isolation.LOG_END)).size_bytes:
+            data = read_back(given.pieces)
+            with suppress(TruncatedBatch):
+                for position, header in headers(data):
+                    (record,) = records(data[position : position + header.size_bytes])
+                    assert (record.offset, record.value) == (offset, b"%d" % offset)
+                    offset = header.next_offset
+        assert offset == log.log_end_offset
+        assert [one.last_sequence for one in log.producers_state()] == [offset - 1]
