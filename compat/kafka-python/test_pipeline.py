@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import re
@@ -27,8 +28,17 @@ from compat.waiting import PATIENCE_S, until
 pytestmark = [
     pytest.mark.compat,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _forgotten_sockets() -> Iterator[None]:
+    """What the client forgot is cleared away while its warnings are ignored, and not in the middle of another test."""
+    yield
+    gc.collect()
+
 
 Fresh = Callable[[str], str]
 
