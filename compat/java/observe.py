@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
 import signal
 import sys
 import time
 
 from compat.java import scenario, tools
 from compat.java.stage import Stage
-from compat.java.transcripts import Toolbox, perform
+from compat.java.transcripts import Toolbox, difference, perform
 from compat.kcat.processes import Processes
 from compat.kcat.scenarios import FOLDER as KCAT_FOLDER
 
@@ -48,18 +47,13 @@ def _observed(told: scenario.Scenario, toolbox: Toolbox, stage: Stage, server: s
     try:
         if server in ("both", "both-zookeeper"):
             house = "zookeeper" if told.needs_zookeeper or server == "both-zookeeper" else "embedded"
-            return _difference(*stage.compare(told, toolbox, house))
+            return difference(*stage.compare(told, toolbox, house)) or "equal"
         if server == "twice":
             apache = stage.server("apache")
-            return _difference(perform(told, toolbox, apache), perform(told, toolbox, apache))
+            return difference(perform(told, toolbox, apache), perform(told, toolbox, apache)) or "equal"
         return perform(told, toolbox, stage.server(server))
     except Exception as problem:
         return f"FAILED: {type(problem).__name__}: {problem}"
-
-
-def _difference(ours: str, theirs: str) -> str:
-    lines = difflib.unified_diff(theirs.splitlines(), ours.splitlines(), "Apache Kafka", "this broker", "", "", 2, "")
-    return "\n".join(lines) or "equal"
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from _pytest.mark.structures import ParameterSet
 
 from compat.java.scenario import Scenario, all_scenarios
 from compat.java.stage import Stage
+from compat.java.transcripts import difference
 
 HERE = Path(__file__).resolve().parent
 ALLOWED = {line for line in (HERE / "scenarios.allow").read_text().splitlines() if line and not line.startswith("#")}
@@ -45,4 +46,5 @@ def test_the_tools_see_what_they_see_of_apache_kafka(
     stage: Stage, scenario: Scenario, version: str, house: str
 ) -> None:
     ours, theirs = stage.compare(scenario, stage.machine(version), house)
-    assert ours.splitlines() == theirs.splitlines()
+    if ours != theirs:
+        pytest.fail(difference(ours, theirs), pytrace=False)

@@ -102,10 +102,22 @@ TOOLS: Final[dict[str, Tool]] = {
         )
     ),
     "groups": Tool((("4.0", _OURS + "GroupsCommand", _BOOTSTRAP),)),
+    "leader-election": Tool(
+        (
+            ("3.1", "kafka.admin.LeaderElectionCommand", _BOOTSTRAP),
+            ("3.9", _OURS + "LeaderElectionCommand", _BOOTSTRAP),
+        )
+    ),
     "log-dirs": Tool(
         (("2.1", "kafka.admin.LogDirsCommand", _BOOTSTRAP), ("3.9", _OURS + "LogDirsCommand", _BOOTSTRAP))
     ),
     "producer-perf-test": Tool((("2.1", _OURS + "ProducerPerformance", ""),)),
+    "reassign-partitions": Tool(
+        (
+            ("3.1", "kafka.admin.ReassignPartitionsCommand", _BOOTSTRAP),
+            ("3.9", _OURS + "reassign.ReassignPartitionsCommand", _BOOTSTRAP),
+        )
+    ),
     "topics": Tool((("2.1", "kafka.admin.TopicCommand", _BOOTSTRAP), ("3.9", _OURS + "TopicCommand", _BOOTSTRAP))),
     "transactions": Tool((("3.1", _OURS + "TransactionsCommand", _BOOTSTRAP),), leading=True),
     "verifiable-consumer": Tool(

@@ -6,6 +6,7 @@ Two brokers that behave alike give equal transcripts. Who is compared with whom 
 from __future__ import annotations
 
 import contextlib
+import difflib
 import hashlib
 import os
 import re
@@ -17,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Protocol
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 from kazoo.client import KazooClient
 
@@ -239,10 +240,15 @@ def _succeeds(change: Future[None], may_say: str = "") -> bool:
 @contextlib.contextmanager
 def warmed(server: Server) -> Iterator[Server]:
     """`server`, after its first numbered producer and its first group, so that no scenario is the one that waits."""
-    from confluent_kafka import Consumer
-
     admin = AdminClient({"bootstrap.servers": server.bootstrap, "log_level": 0})
     admin.create_topics([NewTopic("warm", 1, 1)])["warm"].result(30)
+    _use(server)
+    sweep(admin, server)
+    yield server
+
+
+def _use(server: Server) -> None:
+    """Its clients are gone afterwards: one that still knew the topic would make it again."""
     numbered = Producer({"bootstrap.servers": server.bootstrap, "enable.idempotence": True, "log_level": 0})
     numbered.produce("warm", "up")
     numbered.flush(30)
@@ -252,5 +258,9 @@ def warmed(server: Server) -> Iterator[Server]:
     while not consumer.assignment() and time.monotonic() < deadline:
         consumer.poll(0.1)
     consumer.close()
-    sweep(admin, server)
-    yield server
+
+
+def difference(ours: str, theirs: str) -> str:
+    """What to read when two transcripts are not equal; empty if they are."""
+    lines = difflib.unified_diff(theirs.splitlines(), ours.splitlines(), "Apache Kafka", "this broker", "", "", 2, "")
+    return "\n".join(lines)

@@ -12,6 +12,7 @@ from _pytest.mark.structures import ParameterSet
 
 from compat.java.scenario import Scenario, all_scenarios
 from compat.java.stage import Stage
+from compat.java.transcripts import difference
 from compat.kcat.processes import Processes
 
 HERE = Path(__file__).resolve().parent
@@ -31,4 +32,5 @@ def cases() -> list[ParameterSet]:
 @pytest.mark.parametrize("scenario", cases())
 def test_kcat_sees_what_it_sees_of_apache_kafka(stage: Stage, scenario: Scenario) -> None:
     ours, theirs = stage.compare(scenario, Processes(), "embedded")
-    assert ours.splitlines() == theirs.splitlines()
+    if ours != theirs:
+        pytest.fail(difference(ours, theirs), pytrace=False)
