@@ -35,7 +35,8 @@ BROKER_KEYS = _rooms(
         broker.rack
         connections.max.idle.ms fetch.max.bytes inter.broker.listener.name listener.security.protocol.map listeners
         log.dir log.dirs max.connections max.connections.per.ip max.connections.per.ip.overrides
-        max.incremental.fetch.session.cache.slots node.id offsets.commit.timeout.ms offsets.load.buffer.size
+        max.incremental.fetch.session.cache.slots node.id num.replica.alter.log.dirs.threads offsets.commit.timeout.ms
+        offsets.load.buffer.size
         offsets.topic.compression.codec reserved.broker.max.id security.inter.broker.protocol socket.listen.backlog.size
         socket.request.max.bytes zookeeper.connect zookeeper.connection.timeout.ms zookeeper.max.in.flight.requests
         zookeeper.session.timeout.ms
