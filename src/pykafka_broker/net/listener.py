@@ -22,7 +22,13 @@ from pykafka_broker.wire.exchange import Served
 
 log = logging.getLogger(__name__)
 
+SHORTEST_BACKLOG = 512
+"""At least so many clients may wait to be accepted. Apache Kafka has a thread for nothing else and does with 50; where
+accepting takes turns with answering, clients that come all at once after a restart would each lose a second.
+"""
 ACCEPT_RETRY_SECONDS = 0.1
+_TAKEN_AT_ONCE = 100
+"""After so many new connections the others get their turn."""
 _ROUNDS = 4
 """How many rounds of the idle watch make up ``connections.max.idle.ms``."""
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -70,29 +76,43 @@ class Listeners:
             connections.start_soon(self._accept_on, name, socket, connections)
 
     async def _accept_on(self, name: str, socket: trio.socket.SocketType, connections: trio.Nursery) -> None:
-        while True:
-            try:
-                accepted, address = await socket.accept()
-            except OSError as error:
-                if error.errno in _OUT_OF_RESOURCES:
-                    log.warning("cannot accept a connection listener=%s error=%s", name, error)
-                    await trio.sleep(ACCEPT_RETRY_SECONDS)
-                elif error.errno == errno.EBADF:
-                    return
-                continue
-            try:
-                await self._wait_for_room()
-            except trio.Cancelled:
-                accepted.close()
-                raise
-            limits = self._limits()
-            host = str(address[0])
-            if self._by_address[host] >= limits.per_ip(host):
-                log.info("too many connections from one address, closing listener=%s address=%s", name, host)
-                accepted.close()
-                continue
-            self._by_address[host] += 1
-            connections.start_soon(self._serve, name, accepted, host, limits)
+        """Take whoever has come, all at once: the queue is short, and who finds it full waits for a second."""
+        # The same socket once more, because trio's own lets every other task run before it accepts the next.
+        with stdlib_socket.fromfd(socket.fileno(), socket.family, socket.type) as listening:
+            listening.setblocking(False)
+            taken = 0
+            while True:
+                try:
+                    accepted, address = listening.accept()
+                except BlockingIOError:
+                    taken = 0
+                    await trio.lowlevel.wait_readable(listening)
+                    continue
+                except OSError as error:
+                    if error.errno in _OUT_OF_RESOURCES:
+                        log.warning("cannot accept a connection listener=%s error=%s", name, error)
+                        await trio.sleep(ACCEPT_RETRY_SECONDS)
+                    else:
+                        await trio.lowlevel.checkpoint()
+                    continue
+                try:
+                    await self._wait_for_room()
+                except trio.Cancelled:
+                    accepted.close()
+                    raise
+                self._take(name, accepted, str(address[0]), connections)
+                taken += 1
+                if taken % _TAKEN_AT_ONCE == 0:
+                    await trio.lowlevel.checkpoint()
+
+    def _take(self, name: str, accepted: stdlib_socket.socket, host: str, connections: trio.Nursery) -> None:
+        limits = self._limits()
+        if self._by_address[host] >= limits.per_ip(host):
+            log.info("too many connections from one address, closing listener=%s address=%s", name, host)
+            accepted.close()
+            return
+        self._by_address[host] += 1
+        connections.start_soon(self._serve, name, trio.socket.from_stdlib_socket(accepted), host, limits)
 
     async def _wait_for_room(self) -> None:
         """Return when one more connection may be served; a listener without room accepts nobody else meanwhile."""
@@ -176,13 +196,14 @@ def _tune(socket: trio.socket.SocketType, limits: ConnectionLimits) -> None:
 
 async def bind(host: str, port: int, limits: ConnectionLimits) -> list[trio.socket.SocketType]:
     """Sockets that listen on host and port (port 0: a free one, the same on every address); ``OSError``."""
-    listeners = await trio.open_tcp_listeners(port, host=host or None, backlog=limits.backlog)
+    backlog = max(limits.backlog, SHORTEST_BACKLOG)
+    listeners = await trio.open_tcp_listeners(port, host=host or None, backlog=backlog)
     if port == 0 and len(listeners) > 1:
         # One advertised port for all addresses of the host: keep the first address's port for the others.
         chosen = listeners[0].socket.getsockname()[1]
         for listener in listeners:
             await listener.aclose()
-        listeners = await trio.open_tcp_listeners(chosen, host=host or None, backlog=limits.backlog)
+        listeners = await trio.open_tcp_listeners(chosen, host=host or None, backlog=backlog)
     for listener in listeners:
         if limits.receive_buffer_bytes > 0:
             listener.socket.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_RCVBUF, limits.receive_buffer_bytes)

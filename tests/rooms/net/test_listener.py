@@ -37,11 +37,15 @@ class Doors:
             self._sockets[name] = await bind(host, 0, self.limits)
             self.listeners.accept(name, self._sockets[name], self._nursery)
 
+    async def opens(self, name: str) -> trio.SocketStream:
+        """A client of that listener that has asked nothing yet."""
+        client = await trio.open_tcp_stream(*self._sockets[name][0].getsockname())
+        self._clients.append(client)
+        return client
+
     async def knock(self, name: str) -> trio.SocketStream:
         """A client of that listener that has asked something."""
-        host, port = self._sockets[name][0].getsockname()
-        client = await trio.open_tcp_stream(host, port)
-        self._clients.append(client)
+        client = await self.opens(name)
         await client.send_all(ASKED)
         await wait_all_tasks_blocked(0.01)
         return client
@@ -100,3 +104,10 @@ async def test_a_socket_that_cannot_be_tuned_costs_only_its_own_connection(
     client = await doors.knock("A")
     with trio.fail_after(10):
         assert await client.receive_some()
+
+
+async def test_everybody_who_waits_at_the_door_is_let_in_at_once(doors: Doors) -> None:
+    doors.limits = ConnectionLimits()
+    clients = [await doors.opens("A") for _ in range(200)]
+    await wait_all_tasks_blocked(0.01)
+    assert doors.listeners.connection_count == len(clients)
