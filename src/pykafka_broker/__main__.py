@@ -96,12 +96,14 @@ def _start(parsed: argparse.Namespace) -> int:
     import trio
 
     from pykafka_broker.app import CannotStart, open_broker
+    from pykafka_broker.net.descriptors import take_all
     from pykafka_broker.observe.logging import log_to_stderr
 
     loaded = _loaded(parsed)
     if loaded is None:
         return CANNOT_START
     log_to_stderr(parsed.log_level)
+    take_all()
 
     status = 0
 

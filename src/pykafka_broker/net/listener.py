@@ -17,6 +17,7 @@ import trio
 from pykafka_broker.model.errors import WireError
 from pykafka_broker.model.identity import Session
 from pykafka_broker.net.connection import Answer, Connection
+from pykafka_broker.net.descriptors import for_connections, may_be_open
 from pykafka_broker.net.frames import SocketChannel
 from pykafka_broker.wire.exchange import Served
 
@@ -64,6 +65,7 @@ class Listeners:
         self._by_address: Counter[str] = Counter()
         self._open: dict[_Watched, None] = {}
         self._room = trio.Event()
+        self._possible = for_connections(may_be_open())
 
     @property
     def connection_count(self) -> int:
@@ -116,7 +118,7 @@ class Listeners:
 
     async def _wait_for_room(self) -> None:
         """Return when one more connection may be served; a listener without room accepts nobody else meanwhile."""
-        while self._by_address.total() >= self._limits().max_connections:
+        while self._by_address.total() >= min(self._limits().max_connections, self._possible):
             # Several listeners may wait: all of them for the same ring.
             if self._room.is_set():
                 self._room = trio.Event()

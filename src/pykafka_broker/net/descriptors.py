@@ -1,0 +1,39 @@
+"""Open files are bounded, and connections must not take the last of them: the log that cannot open its files goes
+offline. What is open is counted elsewhere; this knows only how much there may be.
+"""
+
+from __future__ import annotations
+
+UNBOUNDED = 2**31 - 1
+KEPT_FOR_FILES = 1024
+"""Descriptors that are not for connections: twice what the logs keep open (``store/files.py``), or half of all."""
+
+
+def may_be_open() -> int:
+    """How many descriptors this process may have."""
+    try:
+        import resource
+    except ImportError:  # Windows, where sockets and files have no common bound
+        return UNBOUNDED
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return UNBOUNDED if soft == resource.RLIM_INFINITY else min(soft, UNBOUNDED)
+
+
+def for_connections(all_of_them: int) -> int:
+    """How many of so many descriptors connections may take."""
+    return all_of_them - min(KEPT_FOR_FILES, all_of_them // 2)
+
+
+def take_all() -> None:
+    """Raise the bound as far as one may, as Java does for its processes; where that is refused, leave it."""
+    try:
+        import resource
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (ValueError, OSError):
+            # macOS has a hard limit of infinity and refuses it.
+            return

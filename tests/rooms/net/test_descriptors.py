@@ -1,0 +1,37 @@
+"""Connections leave descriptors for the log's files."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from pykafka_broker.net.descriptors import KEPT_FOR_FILES, UNBOUNDED, for_connections, may_be_open
+
+
+@pytest.mark.parametrize(
+    ("may_be", "left"),
+    [(256, 128), (1024, 512), (4096, 4096 - KEPT_FOR_FILES), (UNBOUNDED, UNBOUNDED - KEPT_FOR_FILES)],
+)
+def test_connections_take_half_or_all_but_enough(may_be: int, left: int) -> None:
+    assert for_connections(may_be) == left
+
+
+def test_the_bound_is_the_systems() -> None:
+    assert may_be_open() == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def test_there_is_no_bound_where_the_system_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert may_be_open() == UNBOUNDED
+
+
+def test_all_that_may_be_had_is_taken() -> None:
+    program = (
+        "import resource; from pykafka_broker.net.descriptors import may_be_open, take_all;"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (100, 200)); take_all(); print(may_be_open())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "200\n"
