@@ -7,7 +7,14 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    ElectionType,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -340,3 +347,14 @@ def test_a_deleted_topic_takes_its_committed_offsets_along(admin: AdminClient, l
         return found
 
     until(lambda: not committed(), what="the offsets to go")
+
+
+def test_preferred_leaders_that_lead_already_need_no_election(broker: Server, admin: AdminClient, fresh: Fresh) -> None:
+    topic = create_topic(broker.bootstrap, fresh("topic"), 2)
+    places = [TopicPartition(topic, partition) for partition in (0, 1, 7)]
+    answers = admin.elect_leaders(ElectionType.PREFERRED, places).result(30)
+    assert {place.partition: error.code() for place, error in answers.items()} == {
+        0: KafkaError.ELECTION_NOT_NEEDED,
+        1: KafkaError.ELECTION_NOT_NEEDED,
+        7: KafkaError.UNKNOWN_TOPIC_OR_PART,
+    }
