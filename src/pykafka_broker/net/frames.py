@@ -21,6 +21,8 @@ from pykafka_broker.wire.pieces import FilePiece, Piece
 FIRST_BUFFER_BYTES = 16 * 1024
 KEPT_BUFFER_BYTES = 4 * 1024 * 1024
 """A buffer that a large frame needed is kept for the next one, up to this size."""
+KEPT_BUFFER_SECONDS = 2
+"""So long: a client that sends less often gets a new one, and many that are silent do not fill the memory."""
 _SIZE_BYTES = 4
 _MORE = getattr(stdlib_socket, "MSG_MORE", 0)
 _HAS_SENDFILE = hasattr(os, "sendfile")
@@ -169,6 +171,13 @@ class Frames:
     async def receive(self) -> bool:
         """Wait for more bytes; false when the peer has hung up."""
         self._make_room()
+        if self._end == 0 and len(self._buffer) > FIRST_BUFFER_BYTES:
+            with trio.move_on_after(KEPT_BUFFER_SECONDS):
+                return await self._fill()
+            self._buffer = memoryview(bytearray(FIRST_BUFFER_BYTES))
+        return await self._fill()
+
+    async def _fill(self) -> bool:
         received = await self._channel.receive_into(self._buffer[self._end :])
         self._end += received
         return received > 0

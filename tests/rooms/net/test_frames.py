@@ -7,11 +7,13 @@ import tracemalloc
 from collections.abc import Iterable
 
 import pytest
+import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pykafka_broker.model.errors import WireError
-from pykafka_broker.net.frames import FIRST_BUFFER_BYTES, Frames
+from pykafka_broker.net.frames import FIRST_BUFFER_BYTES, Frames, StreamChannel
 
 
 class Portions:
@@ -104,3 +106,49 @@ async def test_a_large_frame_holds_at_most_three_times_what_was_received() -> No
     finally:
         tracemalloc.stop()
     assert peak < 3 * sent
+
+
+class Silence(Portions):
+    """A channel on which, when all portions have arrived, nothing ever does."""
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        received = await super().receive_into(buffer)
+        return received or await trio.sleep_forever()
+
+
+async def test_a_client_that_falls_silent_gives_its_large_buffer_back(autojump_clock: trio.testing.MockClock) -> None:
+    large = framed(bytes(1 << 20))
+    frames = Frames(Silence([large, large]), 1 << 20)
+    tracemalloc.start()
+    try:
+        for _ in range(2):
+            while (frame := frames.at_hand()) is None:
+                await frames.receive()
+            assert len(frame) == 1 << 20
+            del frame
+        with trio.move_on_after(1):
+            await frames.receive()
+        kept, _ = tracemalloc.get_traced_memory()
+        with trio.move_on_after(10):
+            await frames.receive()
+        left, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept > 1 << 20
+    assert left < 4 * FIRST_BUFFER_BYTES
+
+
+async def test_a_frame_that_comes_after_a_silence_is_whole(autojump_clock: trio.testing.MockClock) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    frames = Frames(StreamChannel(ours), 1 << 20)
+    body = bytes(range(256)) * 300
+    for pause_s in (0, 1, 30, 1):
+        await trio.sleep(pause_s)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(theirs.send_all, framed(body))
+            while (frame := frames.at_hand()) is None:
+                await frames.receive()
+        assert bytes(frame) == body
+        del frame
+        with trio.move_on_after(pause_s):
+            await frames.receive()
