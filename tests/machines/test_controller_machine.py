@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pykafka_broker.config.topic import TopicSettings
+from pykafka_broker.control.ballots import ElectionType
 from pykafka_broker.control.cluster import Assignment, Endpoint, LiveBroker, PartitionState, Topic
 from pykafka_broker.control.commands import (
+    AnswerTicket,
     Command,
     ForgetDeletion,
     ForgetTopic,
@@ -33,7 +35,9 @@ from pykafka_broker.control.events import (
     BrokerAnswered,
     BrokersSeen,
     DeletionsSeen,
+    ElectionAsked,
     Event,
+    ReassignmentAsked,
     StatesRefused,
     StatesWritten,
     TermBegan,
@@ -43,7 +47,9 @@ from pykafka_broker.control.events import (
     TopicsSeen,
     TopicWritten,
 )
+from pykafka_broker.control.reassignment import target_of
 from pykafka_broker.model.names import BrokerId, LeaderEpoch, TopicId, TopicPartition
+from pykafka_broker.model.outcome import Ticket
 from pykafka_broker.model.time import Millis
 from pykafka_broker.runtime.changes import Changes
 from pykafka_broker.runtime.leaderships import Leaderships
@@ -108,6 +114,10 @@ class ControllerMachine(RuleBasedStateMachine):
         self.known: set[str] = set()
         self.due: set[str] = set()
         """What watches rang for since it was looked at: each change is told once, and only once."""
+        self.asked: set[Ticket] = set()
+        """Administrators who wait for an answer of this controller."""
+        self.moved: set[TopicPartition] = set()
+        """Partitions that were ever reassigned: a dead broker may keep a copy that nobody wants, as in Kafka."""
         self.best: dict[TopicId, dict[int, LeaderEpoch]] = {}
 
     # The controller's own steps
@@ -131,6 +141,7 @@ class ControllerMachine(RuleBasedStateMachine):
         )
         self.commands.clear()
         self.answers.clear()
+        self.asked.clear()
         for member in self.members.values():
             member.told.clear()
         self.known = set(self.tree.topics)
@@ -189,6 +200,8 @@ class ControllerMachine(RuleBasedStateMachine):
             case TellBroker(broker, epoch, request):
                 if tree.brokers.get(broker) == epoch:
                     self.members[broker].told.append(request)
+            case AnswerTicket(ticket, _):
+                self.asked.remove(ticket)
             case Note():
                 pass
 
@@ -314,6 +327,22 @@ class ControllerMachine(RuleBasedStateMachine):
         if (state := self.tree.states.get(partition)) is not None:
             self.tree.states[partition] = replace(state, version=state.version + 1)
 
+    @rule(kind=st.sampled_from(ElectionType))
+    def leaders_are_asked_for(self, kind: ElectionType) -> None:
+        ghost = TopicPartition("ghost", 0)
+        self.handle(ElectionAsked(self.ticket(), kind, [*(partition for partition, _ in self.partitions()), ghost]))
+
+    @rule(name=st.sampled_from(TOPICS), index=st.integers(0, 2), wanted=st.none() | REPLICAS)
+    def a_reassignment_is_asked_for(self, name: str, index: int, wanted: tuple[BrokerId, ...] | None) -> None:
+        partition = TopicPartition(name, index)
+        self.moved.add(partition)
+        self.handle(ReassignmentAsked(self.ticket(), {partition: wanted}))
+
+    def ticket(self) -> Ticket:
+        ticket = Ticket(next(self.ids))
+        self.asked.add(ticket)
+        return ticket
+
     # What must hold
 
     @invariant()
@@ -341,6 +370,9 @@ class ControllerMachine(RuleBasedStateMachine):
                 self.logs[broker].broken.clear()
                 self.a_broker_starts(broker)
         self.the_world_is_quiet_for_a_while()
+        self.those_who_are_awaited_join()
+        self.the_world_is_quiet_for_a_while()
+        assert self.controller.moving() == {}
         assert self.tree.marked == set()
         assert all(state is not None and state.leader in BROKERS for _, state in self.partitions())
         states = dict(self.tree.states)
@@ -348,8 +380,22 @@ class ControllerMachine(RuleBasedStateMachine):
         self.the_world_is_quiet_for_a_while()
         assert self.tree.states == states, "a failover without cause changed something"
 
+    def those_who_are_awaited_join(self) -> None:
+        """What a leader sees to in time; the next controller finds it done."""
+        for partition, assignment in self.controller.moving().items():
+            state = self.tree.states[partition]
+            joined = tuple(dict.fromkeys((*state.isr, *target_of(assignment))))
+            self.tree.states[partition] = replace(state, isr=joined, version=state.version + 1)
+        self.elect()
+
     def everything_is_as_it_should_be(self) -> None:
         """What holds when nothing is under way: every live broker knows what the tree says."""
+        assert not self.asked, "somebody was not answered"
+        assert self.controller.moving() == {
+            partition: self.tree.topics[partition.topic].partitions[partition.partition]
+            for partition, _ in self.partitions()
+            if self.tree.topics[partition.topic].partitions[partition.partition].is_moving
+        }
         for partition, state in self.partitions():
             if partition.topic in self.tree.marked:
                 assert not self.may_go(partition.topic), f"{partition.topic} is not deleted"
@@ -366,7 +412,8 @@ class ControllerMachine(RuleBasedStateMachine):
         wanted = {partition for partition, _ in self.partitions()}
         assert set(self.tree.states) <= wanted
         for broker, member in self.members.items():
-            assert set(self.logs[broker].logs) <= {one for one in wanted if broker in self.replicas(one)}
+            kept = {one for one in self.logs[broker].logs if one not in self.moved}
+            assert kept <= {one for one in wanted if broker in self.replicas(one)}
             assert set(member.metadata.topics) <= set(self.tree.topics)
 
     def broker_agrees(
@@ -398,7 +445,9 @@ class ControllerMachine(RuleBasedStateMachine):
     def may_go(self, topic: str) -> bool:
         """Whether every copy can be deleted."""
         return all(
-            self.is_usable(partition, broker) and partition not in self.logs[broker].broken
+            self.is_usable(partition, broker)
+            and partition not in self.logs[broker].broken
+            and not self.tree.topics[topic].partitions[partition.partition].is_moving
             for partition, _ in self.partitions()
             if partition.topic == topic
             for broker in self.replicas(partition)

@@ -62,7 +62,7 @@ class ReassignmentApi:
         return response(
             error_message="",
             responses=_by_topic(
-                (partition, ErrorCode.NONE, None) if error is None else (partition, error.code, error.message)
+                (partition, ErrorCode.NONE, None) if error is None else (partition, error.code, _text(error))
                 for partition, error in verdicts.items()
             ),
         )
@@ -128,6 +128,10 @@ class ReassignmentApi:
                 for topic in call.body.topics or ()
             ],
         )
+
+
+def _text(error: KafkaError) -> str | None:
+    return None if error.code == ErrorCode.UNKNOWN_SERVER_ERROR else error.message
 
 
 def _by_topic(

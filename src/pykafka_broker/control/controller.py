@@ -171,7 +171,10 @@ class Controller:
                 self._again.add(partition)
                 continue
             assignment = self.cluster.assignment(partition)
-            if assignment is None or partition.topic in self._deletions or partition.topic in self._rewriting:
+            if assignment is None or partition.topic in self._rewriting:
+                continue
+            if partition.topic in self._deletions and not assignment.is_moving:
+                # A move has to end before its topic can be deleted, and it cannot without a leader.
                 continue
             state = self.cluster.states.get(partition)
             due = election.settle(

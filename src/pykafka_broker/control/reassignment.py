@@ -179,7 +179,7 @@ class Reassignments:
             if assignment is None:
                 self._forget(partition)
                 continue
-            changed = self._next_assignment(partition, assignment)
+            changed = self._next_assignment(partition, assignment, state)
             if state is None:
                 # Nobody has ever led it; somebody may, once the node tells of a replica that lives.
                 self._due.discard(partition)
@@ -194,12 +194,19 @@ class Reassignments:
             yield TopicStep(name, replace(topic, partitions={**topic.partitions, **partitions}))
         self._give_verdicts(is_busy)
 
-    def _next_assignment(self, partition: TopicPartition, assignment: Assignment) -> Assignment | None:
+    def _next_assignment(
+        self, partition: TopicPartition, assignment: Assignment, state: PartitionState | None
+    ) -> Assignment | None:
         """What the topic's node has to tell before anything else is done, if it does not tell it yet."""
         wanted = self._wanted.get(partition)
         if wanted is None:
             return None
         changed = towards(assignment, wanted)
+        if state is not None and not set(state.isr) & set(changed.replicas):
+            # Nobody who has the records would stay (Apache Kafka goes ahead, fails, and explains nothing).
+            del self._wanted[partition]
+            self._refuse(partition, KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR))
+            return None
         dropped = [broker for broker in assignment.replicas if broker not in changed.replicas]
         if dropped:
             self._left_over.setdefault(partition, {}).update(dict.fromkeys(dropped))
@@ -265,10 +272,13 @@ class Reassignments:
         self._wanted.pop(partition, None)
         self._meant.pop(partition, None)
         self._left_over.pop(partition, None)
+        self._refuse(partition, _unknown())
+
+    def _refuse(self, partition: TopicPartition, why: KafkaError) -> None:
         for petition in self.petitions:
             if partition in petition.open:
                 del petition.open[partition]
-                petition.verdicts[partition] = _unknown()
+                petition.verdicts[partition] = why
 
     def answered(self) -> list[Petition]:
         """The petitions that nothing is open of; they are handed out once."""

@@ -237,3 +237,17 @@ def test_a_partition_that_nobody_could_lead_is_led_by_whom_it_is_given_to() -> N
     assert story.wants_topic() == Assignment(ids(1, 9), ids(1), ids(9))
     story.topic_written()
     assert story.wants_state().leader == 1
+
+
+def test_a_cancellation_that_would_leave_nobody_with_the_records_is_refused() -> None:
+    story = Story(Assignment(ids(3, 1), ids(3), ids(1)), state(3, 3, epoch=0), live=(3,))
+    assert refusal(story.asks(None)) == ErrorCode.UNKNOWN_SERVER_ERROR
+    assert list(story.controller.moving()) == [T0]
+
+
+def test_a_topic_that_moves_is_led_although_it_is_to_be_deleted() -> None:
+    story = Story(Assignment(ids(1, 2), (), ids(2)), None, live=())
+    story.hears(DeletionsSeen(["t"])).hears(BrokersSeen([broker(1), broker(2)]))
+    assert story.wants_state().isr == (1, 2)
+    story.state_written()
+    assert (story.wants_state().leader, story.wants_state().isr) == (1, (1,))

@@ -10,7 +10,7 @@ import pytest
 
 from pykafka_broker.model.names import TopicPartition
 from pykafka_broker.store.checkpoints import HIGH_WATERMARKS
-from pykafka_broker.store.directories import DirectoryError, LogDirectory, deleted_name
+from pykafka_broker.store.directories import DirectoryError, LogDirectory, deleted_name, has_room_for_future
 from pykafka_broker.store.files import OpenFiles
 from pykafka_broker.store.meta import Meta
 
@@ -83,10 +83,12 @@ def test_partitions_and_leftovers_are_told_apart(directory: LogDirectory) -> Non
     hexes = "0123456789abcdef" * 2
     for name in ("orders-0", "a-b-12", f"old-1.{hexes}-delete", f"x-0.{hexes}-stray", "remote-log-index-cache"):
         (directory.path / name).mkdir()
+    (directory.path / f"a.b-c-3.{hexes}-future").mkdir()
     (directory.path / "a file").touch()
     found = directory.find()
     assert set(found.partitions) == {TopicPartition("orders", 0), TopicPartition("a-b", 12)}
     assert [path.name for path in found.deleted] == [f"old-1.{hexes}-delete"]
+    assert found.futures == {TopicPartition("a.b-c", 3): directory.path / f"a.b-c-3.{hexes}-future"}
 
 
 @pytest.mark.parametrize("name", ["lost+found", "orders", "orders-x", ".snapshot", "or ders-0"])
@@ -95,6 +97,37 @@ def test_any_other_directory_is_refused_by_name(directory: LogDirectory, name: s
     with pytest.raises(DirectoryError, match="Kafka's log directories") as refused:
         directory.find()
     assert f"'{name}' is not in the form of topic-partition" in str(refused.value)
+
+
+def test_a_copy_becomes_the_partition_with_its_files_open(directory: LogDirectory) -> None:
+    place = TopicPartition("orders", 0)
+    disk = directory.make_future(place)
+    disk.append("x", b"be")
+    directory.take_over(disk, place)
+    disk.append("x", b"fore")
+    disk.append("y", b"after")
+    assert {path.name: path.read_bytes() for path in (directory.path / "orders-0").iterdir()} == {
+        "x": b"before",
+        "y": b"after",
+    }
+    assert directory.find().futures == {}
+
+
+def test_a_replacement_is_noted_until_it_is_over(directory: LogDirectory) -> None:
+    one, other = TopicPartition("orders", 0), TopicPartition("orders", 1)
+    for place in (one, other):
+        directory.mark_replacing(place)
+    assert directory.find().partitions == {}
+    directory.unmark_replacing(one)
+    directory.unmark_replacing(one)
+    assert (directory.is_replacing(one), directory.is_replacing(other)) == (False, True)
+    directory.forget_replacements()
+    assert not directory.is_replacing(other)
+
+
+def test_a_name_too_long_for_a_copy_is_known_beforehand() -> None:
+    assert has_room_for_future(TopicPartition("x" * 213, 0))
+    assert not has_room_for_future(TopicPartition("x" * 213, 10))
 
 
 def test_a_deleted_partitions_name_stays_within_what_a_file_system_takes() -> None:
