@@ -240,7 +240,7 @@ def test_a_partition_that_nobody_could_lead_is_led_by_whom_it_is_given_to() -> N
 
 
 def test_a_cancellation_that_would_leave_nobody_with_the_records_is_refused() -> None:
-    story = Story(Assignment(ids(3, 1), ids(3), ids(1)), state(3, 3, epoch=0), live=(3,))
+    story = Story(Assignment(ids(3, 2, 1), ids(3, 2), ids(1)), state(3, 3, epoch=0), live=(3,))
     assert refusal(story.asks(None)) == ErrorCode.UNKNOWN_SERVER_ERROR
     assert list(story.controller.moving()) == [T0]
 
