@@ -30,13 +30,15 @@ STOPS_WITHIN_S: Final = 40.0
 
 QUICK: Final[Mapping[str, str]] = {
     "group.initial.rebalance.delay.ms": "0",
+    "log.retention.ms": "-1",
     "offsets.topic.num.partitions": "4",
     "offsets.topic.replication.factor": "1",
     "transaction.state.log.num.partitions": "4",
     "transaction.state.log.replication.factor": "1",
     "transaction.state.log.min.isr": "1",
 }
-"""What makes either broker quick to test: one broker is enough, and a group forms at once."""
+"""What makes either broker quick to test: one broker is enough, a group forms at once, and records may be as old as a
+test likes without being deleted half a minute after the start."""
 
 
 COMPILED_ONCE: Final[Mapping[str, str]] = {
