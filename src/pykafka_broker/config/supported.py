@@ -19,9 +19,10 @@ def _rooms(**keys: str) -> Mapping[str, str]:
 TOPIC_KEYS = _rooms(
     log="""
         cleanup.policy compression.gzip.level compression.lz4.level compression.type compression.zstd.level
-        file.delete.delay.ms flush.messages index.interval.bytes max.message.bytes message.timestamp.after.max.ms
-        message.timestamp.before.max.ms message.timestamp.difference.max.ms message.timestamp.type retention.bytes
-        retention.ms segment.bytes segment.index.bytes segment.jitter.ms segment.ms
+        delete.retention.ms file.delete.delay.ms flush.messages index.interval.bytes max.compaction.lag.ms
+        max.message.bytes message.timestamp.after.max.ms message.timestamp.before.max.ms
+        message.timestamp.difference.max.ms message.timestamp.type min.cleanable.dirty.ratio min.compaction.lag.ms
+        retention.bytes retention.ms segment.bytes segment.index.bytes segment.jitter.ms segment.ms
     """,
     runtime="flush.ms min.insync.replicas",
     api="message.downconversion.enable",
@@ -47,7 +48,7 @@ BROKER_KEYS = _rooms(
         offset.metadata.max.bytes offsets.retention.check.interval.ms offsets.retention.minutes
     """,
     runtime="""
-        log.flush.offset.checkpoint.interval.ms log.flush.scheduler.interval.ms
+        log.cleaner.backoff.ms log.cleaner.enable log.flush.offset.checkpoint.interval.ms log.flush.scheduler.interval.ms
         log.flush.start.offset.checkpoint.interval.ms log.initial.task.delay.ms log.retention.check.interval.ms
         num.partitions offsets.topic.num.partitions offsets.topic.replication.factor offsets.topic.segment.bytes
         producer.id.expiration.ms replica.high.watermark.checkpoint.interval.ms transaction.state.log.min.isr
