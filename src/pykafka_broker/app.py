@@ -152,6 +152,7 @@ class _Broker:
             worker=worker,
         )
         self._sockets: dict[str, list[trio.socket.SocketType]] = {}
+        self._has_registered = trio.Event()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -281,6 +282,7 @@ class _Broker:
         services.start_soon(house.during_sessions, self.membership.serve)
         services.start_soon(house.during_sessions, self.configs.follow)
         services.start_soon(self.producer_ids.prefetch)
+        await self._has_registered.wait()
         with trio.move_on_after(READY_WITHIN_S) as patience:
             await self._know_our_part()
         if patience.cancelled_caught:
@@ -330,6 +332,7 @@ class _Broker:
     def _registered(self, broker_epoch: int) -> None:
         self.leaderships.broker_epoch = broker_epoch
         self.keeper.broker_epoch = broker_epoch
+        self._has_registered.set()
 
     async def _producer_id_block(self) -> range:
         block = await allocate_block(self.house, self.me)
