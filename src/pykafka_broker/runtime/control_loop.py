@@ -394,11 +394,14 @@ class _Term:
                 self._bell.set()
 
     async def _tell_until_answered(self, broker: BrokerId, request: Any) -> Any:
+        has_said = False
         while True:
             try:
                 return await self._tell(broker, request)
             except Unreachable as error:
-                self._say(Fact("BrokerUnreachable", Level.WARNING, {"broker": broker, "why": str(error)}))
+                if not has_said:
+                    self._say(Fact("BrokerUnreachable", Level.WARNING, {"broker": broker, "why": str(error)}))
+                    has_said = True
                 await trio.sleep(RETRY_AFTER_S)
 
 
