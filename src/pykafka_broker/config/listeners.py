@@ -81,7 +81,7 @@ def read_listeners(settings: NetworkSettings) -> Listeners:
             f"Found {valid}. The valid options based on the current configuration are "
             f"{','.join(sorted(listener.name for listener in listening))}",
         )
-    if any(listener.host == "0.0.0.0" for listener in told if advertised is not None):
+    if any(listener.host == "0.0.0.0" for listener in told):
         raise ListenerError(
             "advertised.listeners",
             "advertised.listeners cannot use the nonroutable meta-address 0.0.0.0. Use a routable IP address.",

@@ -80,6 +80,11 @@ def test_an_ipv4_and_an_ipv6_address_may_share_a_port() -> None:
             "Port 99999 of PLAINTEXT://:99999 is not between 0 and 65535",
         ),
         (
+            {"listeners": "PLAINTEXT://0.0.0.0:9092"},
+            "advertised.listeners",
+            "advertised.listeners cannot use the nonroutable meta-address 0.0.0.0. Use a routable IP address.",
+        ),
+        (
             {"advertised_listeners": "PLAINTEXT://0.0.0.0:9092"},
             "advertised.listeners",
             "advertised.listeners cannot use the nonroutable meta-address 0.0.0.0. Use a routable IP address.",
