@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -87,8 +88,11 @@ def _config(parsed: argparse.Namespace) -> int:
     loaded = _loaded(parsed)
     if loaded is None:
         return CANNOT_START
-    for line in lines(loaded):
-        print(line)
+    try:
+        print("\n".join(lines(loaded)), flush=True)
+    except BrokenPipeError:
+        # Whoever reads has seen enough, as `head` does; the interpreter's own flush at the end shall not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -233,6 +233,15 @@ def test_config_tells_every_setting_with_its_source(tmp_path: Path) -> None:
     assert len(lines) > 100
 
 
+def test_config_may_be_read_by_somebody_who_stops_reading() -> None:
+    with subprocess.Popen([*COMMAND, "config"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(30) == 0
+
+
 def test_a_second_broker_on_the_same_directory_is_refused(tmp_path: Path) -> None:
     with started(tmp_path):
         ended = run("start", "--override", "listeners=PLAINTEXT://127.0.0.1:0", cwd=tmp_path)
