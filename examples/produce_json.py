@@ -23,17 +23,12 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=5, help="how many different keys (default: %(default)s)")
     arguments = parser.parse_args()
 
-    producer = KafkaProducer(
-        bootstrap_servers=arguments.bootstrap,
-        acks="all",
-        key_serializer=str.encode,
-        value_serializer=lambda document: json.dumps(document).encode(),
-    )
+    producer = KafkaProducer(bootstrap_servers=arguments.bootstrap, acks="all")
     sent = []
     for number in range(arguments.count):
         key = f"sensor-{number % arguments.keys}"
         document = {"number": number, "sensor": key, "celsius": 18 + number % 7, "at_ms": time.time_ns() // 1_000_000}
-        sent.append(producer.send(arguments.topic, key=key, value=document))
+        sent.append(producer.send(arguments.topic, key=key.encode(), value=json.dumps(document).encode()))
     producer.flush()
     places = [future.get(timeout=30) for future in sent]
     partitions = sorted({place.partition for place in places})

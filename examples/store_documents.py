@@ -5,7 +5,10 @@
     pip install pymongo
     python examples/store_documents.py --mongodb mongodb://127.0.0.1     # MongoDB
 
-Start it twice to share the partitions; stop it and start it again: it goes on where it stopped.
+It ends when nothing has come for ten seconds (``--idle-ms``). Started again it goes on where it stopped. Started twice
+at the same time, the two share the partitions of the topic, if it has more than one; to make it so, create it first:
+
+    kafka-topics.sh --bootstrap-server localhost:9092 --create --topic documents --partitions 4
 """
 
 from __future__ import annotations
@@ -67,7 +70,7 @@ def main() -> None:
     parser.add_argument("--group", default="document-writers")
     parser.add_argument("--sqlite", default="documents.sqlite", help="file of the SQLite store (default: %(default)s)")
     parser.add_argument("--mongodb", help="URI of a MongoDB server, instead of SQLite")
-    parser.add_argument("--idle-ms", type=int, default=10_000, help="stop when nothing came for so long")
+    parser.add_argument("--idle-ms", type=int, default=10_000, help="end when nothing came for so long")
     arguments = parser.parse_args()
 
     store: Store = MongoStore(arguments.mongodb) if arguments.mongodb else SqliteStore(arguments.sqlite)
@@ -78,11 +81,10 @@ def main() -> None:
         auto_offset_reset="earliest",
         enable_auto_commit=True,
         consumer_timeout_ms=arguments.idle_ms,
-        value_deserializer=json.loads,
     )
     written = 0
     for record in consumer:
-        store.put(f"{record.topic}-{record.partition}-{record.offset}", record.value)
+        store.put(f"{record.topic}-{record.partition}-{record.offset}", json.loads(record.value))
         written += 1
     consumer.close()
     print(f"wrote {written} documents, the store holds {store.count()}")
