@@ -43,6 +43,10 @@ compat: .venv/dev.stamp
 stubs: .venv/dev.stamp
 	$(BIN)/python -m pykafka_broker.wire.stubs
 
+docs: .venv/dev.stamp
+	$(BIN)/python -m pykafka_broker.config.documentation >docs/configuration.new
+	mv docs/configuration.new docs/configuration.md
+
 format: .venv/dev.stamp
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix

@@ -19,8 +19,8 @@ Written from `src/pykafka_broker/config` by `python -m pykafka_broker.config.doc
 
 `pykafka-broker start SERVER.PROPERTIES --override KEY=VALUE` takes Kafka's own file: its keys, defaults and meanings,
 as of Kafka 3.9 with ZooKeeper. `pykafka-broker config SERVER.PROPERTIES` shows what comes of it. A key that nobody
-knows, and one that is known but has no effect here, is warned of; a value that cannot be is told with file, line and
-key, all mistakes at once, and the broker does not start.
+knows is warned of, and so is one that has no effect here, unless it says the default. A value that cannot be is told
+with file, line and key, all mistakes at once, and the broker does not start.
 
 What holds for a topic is looked for in this order: the topic's own settings, those set for this broker while it runs,
 those set for all brokers, the file, the default. "Changes" tells what may be set while a broker runs: for `one` broker

@@ -48,7 +48,8 @@ BROKER_KEYS = _rooms(
         offset.metadata.max.bytes offsets.retention.check.interval.ms offsets.retention.minutes
     """,
     runtime="""
-        log.cleaner.backoff.ms log.cleaner.enable log.flush.offset.checkpoint.interval.ms log.flush.scheduler.interval.ms
+        log.cleaner.backoff.ms log.cleaner.enable
+        log.flush.offset.checkpoint.interval.ms log.flush.scheduler.interval.ms
         log.flush.start.offset.checkpoint.interval.ms log.initial.task.delay.ms log.retention.check.interval.ms
         num.partitions offsets.topic.num.partitions offsets.topic.replication.factor offsets.topic.segment.bytes
         producer.id.expiration.ms replica.high.watermark.checkpoint.interval.ms transaction.state.log.min.isr
