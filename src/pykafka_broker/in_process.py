@@ -29,7 +29,7 @@ from pykafka_broker.config.loading import load
 class Broker:
     """The same broker that the command line runs, as an async context manager.
 
-    ``properties`` are Kafka's keys with their values as text; they beat those of the ``file``
+    ``properties`` are Kafka's keys with their values, as text or as Python has them; they beat those of the ``file``
     (a server.properties). Without ``data_dir``, and without ``log.dirs`` among the properties, the data lives in a
     temporary directory that is removed at the end. Entering returns when the broker is ready to serve; a setting that
     is wrong raises ``ConfigurationError``, a port that is taken ``CannotStart``.
@@ -37,12 +37,12 @@ class Broker:
 
     def __init__(
         self,
-        properties: Mapping[str, str] | None = None,
+        properties: Mapping[str, object] | None = None,
         *,
         file: str | Path | None = None,
         data_dir: str | Path | None = None,
     ) -> None:
-        self._properties = dict(properties or {})
+        self._properties = {key: _as_text(value) for key, value in (properties or {}).items()}
         self._file = file
         self._data_dir = data_dir
         self._running: RunningBroker | None = None
@@ -99,7 +99,7 @@ class Broker:
 
 @contextmanager
 def running(
-    properties: Mapping[str, str] | None = None,
+    properties: Mapping[str, object] | None = None,
     *,
     file: str | Path | None = None,
     data_dir: str | Path | None = None,
@@ -139,6 +139,11 @@ def running(
         thread.join()
         if failures:
             raise _only(failures[0])
+
+
+def _as_text(value: object) -> str:
+    """A value as a properties file has it: ``true`` for ``True``."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _only(error: BaseException) -> BaseException:

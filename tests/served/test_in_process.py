@@ -57,6 +57,15 @@ async def test_a_temporary_directory_is_gone_afterwards() -> None:
     assert not directory.exists()
 
 
+async def test_settings_may_be_python_values() -> None:
+    properties = {"num.partitions": 3, "auto.create.topics.enable": True}
+    async with pykafka_broker.Broker(properties) as broker, connected(broker) as client:
+        asked = messages.MetadataRequest(topics=[messages.MetadataRequest.Topic(name="t")])
+        while (topic := (await client.asks(9, asked)).topics[0]).error_code:
+            await trio.lowlevel.checkpoint()
+        assert len(topic.partitions) == 3
+
+
 async def test_a_wrong_setting_is_told() -> None:
     with pytest.raises(ConfigurationError, match=r"num\.partitions"):
         async with pykafka_broker.Broker({"num.partitions": "many"}):
