@@ -18,7 +18,7 @@ PROGRAMS: Final = QUICK | {"group.min.session.timeout.ms": "1000", "broker.id": 
 """What the programs of our own expect of either broker: members that may be given up quickly."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
     """Apache Kafka, this broker and the machines with Java's tools, each started when first asked for."""
     with contextlib.ExitStack() as stack:

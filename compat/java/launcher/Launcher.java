@@ -268,7 +268,10 @@ public final class Launcher {
             }
             over.countDown();
             for (Thread left : threads()) {
-                left.interrupt();
+                // A client's network thread does not end when interrupted: its selector only stops waiting, for ever.
+                if (!left.getName().startsWith("kafka-admin-client") && !left.getName().startsWith("kafka-producer-net")) {
+                    left.interrupt();
+                }
             }
         }
 
