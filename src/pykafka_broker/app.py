@@ -44,6 +44,7 @@ from pykafka_broker.config.topic import TopicSettings
 from pykafka_broker.control.controller import Controller, ControllerSettings
 from pykafka_broker.group import records
 from pykafka_broker.group.coordinator import GroupCoordinator
+from pykafka_broker.model.errors import Unreachable
 from pykafka_broker.model.names import GROUP_METADATA_TOPIC, BrokerId, TopicId, TopicPartition
 from pykafka_broker.model.outcome import Fact
 from pykafka_broker.net.listener import ConnectionLimits, Listeners, bind
@@ -51,7 +52,7 @@ from pykafka_broker.observe.logging import say
 from pykafka_broker.runtime.changes import Changes
 from pykafka_broker.runtime.clock import Clock, trio_clock, wall_clock
 from pykafka_broker.runtime.consumer_offsets import ConsumerOffsets
-from pykafka_broker.runtime.control_loop import ControlLoop, Unreachable
+from pykafka_broker.runtime.control_loop import ControlLoop
 from pykafka_broker.runtime.coordinator_log import PartitionMemory
 from pykafka_broker.runtime.dynamic_configs import DynamicConfigs
 from pykafka_broker.runtime.leaderships import Leadership, Leaderships

@@ -354,3 +354,7 @@ class KafkaError(Exception):
 
 class WireError(Exception):
     """Bytes that are not a request or response: the connection they came from is closed."""
+
+
+class Unreachable(Exception):
+    """Another broker could not be asked: no address, no connection, or no answer in time. It may have heard us."""

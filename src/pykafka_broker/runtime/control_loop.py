@@ -41,7 +41,7 @@ from pykafka_broker.control.events import (
     TopicsSeen,
 )
 from pykafka_broker.control.reassignment import Target
-from pykafka_broker.model.errors import ErrorCode, KafkaError
+from pykafka_broker.model.errors import ErrorCode, KafkaError, Unreachable
 from pykafka_broker.model.names import BrokerId, TopicPartition
 from pykafka_broker.model.outcome import Fact, Level, Ticket
 from pykafka_broker.runtime.changes import Changes
@@ -64,10 +64,6 @@ AT_ONCE = 10
 _BROKERS: Final = "brokers"
 _TOPICS: Final = "topics"
 _DELETIONS: Final = "deletions"
-
-
-class Unreachable(Exception):
-    """A broker could not be told something; it is tried again while the broker is registered."""
 
 
 class ControlLoop:
