@@ -31,13 +31,12 @@ Locate = Callable[[], tuple[str, int] | None]
 class Peer:
     """A line to one broker (``runtime.peers.Line``)."""
 
-    def __init__(self, name: str, locate: Locate, client_id: str, *, timeout_s: float, buffer_bytes: int = 0) -> None:
-        """``timeout_s`` is how long an answer may take; ``buffer_bytes`` the socket's receive buffer, 0 as it is."""
+    def __init__(self, name: str, locate: Locate, client_id: str, *, timeout_s: float) -> None:
+        """``timeout_s`` is how long an answer may take."""
         self._name = name
         self._locate = locate
         self._client_id = client_id
         self._timeout_s = timeout_s
-        self._buffer_bytes = buffer_bytes
         self._socket: trio.socket.SocketType | None = None
         self._busy = trio.Lock()
         self._asked = 0
@@ -88,8 +87,6 @@ class Peer:
             stream = await trio.open_tcp_stream(host, port)
             connection = stream.socket
             connection.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_KEEPALIVE, 1)
-            if self._buffer_bytes > 0:
-                connection.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_RCVBUF, self._buffer_bytes)
             return connection
         raise Unreachable(f"{self._name} cannot be connected to at {host}:{port} within {CONNECTING_S:g} s")
 

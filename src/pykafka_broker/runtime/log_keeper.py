@@ -121,6 +121,9 @@ class LogKeeper:
         """Offsets below which compacted topics are clean (``log_cleaner``)."""
         self._checkpointing = trio.Lock()
         self._is_open = False
+        self._token: trio.lowlevel.TrioToken | None = None
+        self.on_offline: Callable[[TopicPartition], None] = lambda partition: None
+        """Told of a partition whose disk has failed; not while the logs are opened."""
 
     # the beginning and the end
 
@@ -148,6 +151,7 @@ class LogKeeper:
             if not directory.is_offline:
                 directory.forget_replacements()
         self._is_open = True
+        self._token = trio.lowlevel.current_trio_token()
         # What a crash took must not come back as a mark beyond it; after a clean start nothing has changed.
         await self.checkpoint()
 
@@ -563,7 +567,14 @@ class LogKeeper:
     def _noted(self, partition: TopicPartition, fact: Fact) -> None:
         if fact.name == "SegmentRolled":
             self._rolled.add(partition)
+        elif fact.name == "LogOffline" and self._token is not None:
+            # The disk may have failed anywhere, on a worker's thread too, and in the middle of anything.
+            self._token.run_sync_soon(self._went_offline, partition)
         self._note(fact)
+
+    def _went_offline(self, partition: TopicPartition) -> None:
+        if partition in self._kept:
+            self.on_offline(partition)
 
     def _say(self, name: str, level: Level = Level.INFO, **fields: object) -> None:
         self._note(Fact(name, level, fields))

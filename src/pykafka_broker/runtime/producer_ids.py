@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+import trio
+
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import ProducerId
+
+PATIENCE_S = 1.0
+"""How long a producer waits for a block before it is told to ask again."""
 
 PREFETCH_AT = 0.9
 """The next block is fetched when this much of the current one is used."""
@@ -30,7 +35,8 @@ class ProducerIds:
         """A producer id that nobody has had; ``COORDINATOR_LOAD_IN_PROGRESS`` while there is none."""
         if self._used >= len(self._block):
             if self._next_block is None:
-                await self.prefetch()
+                with trio.move_on_after(PATIENCE_S):
+                    await self.prefetch()
             if self._next_block is None:
                 raise KafkaError(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS)
             # No await between taking the block and counting from it.

@@ -310,6 +310,17 @@ async def test_retention_wakes_readers_of_what_is_gone(broker: Broker, autojump_
         nursery.cancel_scope.cancel()
 
 
+async def test_a_partition_whose_disk_fails_is_told_of(broker: Broker) -> None:
+    offline: list[TopicPartition] = []
+    async with broker.started() as keeper:
+        keeper.on_offline = offline.append
+        keeper.create(ORDERS, TOPIC, broker.topic)
+        keeper.create(CLICKS, TOPIC, broker.topic)
+        keeper.logs[ORDERS].fail(OSError(5, "Input/output error"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert offline == [ORDERS]
+
+
 async def test_a_directory_with_a_failed_partition_gets_no_mark(broker: Broker) -> None:
     async with broker.started() as keeper:
         fill(keeper)

@@ -68,3 +68,15 @@ async def test_without_a_block_the_producer_is_asked_to_come_again(nursery: trio
     assert refused.value.code is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
     blocks.is_refusing = False
     assert await ids.next() == 0
+
+
+async def test_a_block_that_is_long_in_coming_does_not_hold_the_producer(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    async def never() -> range:
+        await trio.sleep_forever()
+
+    ids = ProducerIds(never, lambda work: nursery.start_soon(work))
+    with pytest.raises(KafkaError) as refused, trio.fail_after(2):
+        await ids.next()
+    assert refused.value.code is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
