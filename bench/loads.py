@@ -1,4 +1,4 @@
-"""The client's side of the benchmark: one load per call, with confluent-kafka, in a process of its own.
+"""The client's side of the benchmark: one load per call, in a process of its own, with confluent-kafka (but for `raw`).
 
 `python -m bench.loads NAME BOOTSTRAP KEY=NUMBER...` runs the load and prints its findings as one line of JSON. The
 same program runs against every broker; it knows nothing about which one it is.
@@ -16,6 +16,8 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+
+from bench import raw
 
 PARTITIONS: Final = 4
 _SEQUENCE: Final = struct.Struct(">q")
@@ -180,29 +182,6 @@ def latency(bootstrap: str, rate: int, seconds: int) -> dict[str, float]:
     }
 
 
-def first(bootstrap: str) -> dict[str, float]:
-    """Waits for a broker that is being started and writes one record; prints when it is acknowledged."""
-    answers: list[float | KafkaError] = []
-    producer = Producer(
-        {
-            "bootstrap.servers": bootstrap,
-            "acks": "all",
-            "linger.ms": 0,
-            "reconnect.backoff.ms": 5,
-            "reconnect.backoff.max.ms": 10,
-            "retry.backoff.ms": 10,
-            "topic.metadata.refresh.fast.interval.ms": 10,
-            "log_level": 0,
-        }
-    )
-    producer.produce("first", b"x", on_delivery=lambda problem, _: answers.append(problem or time.time()))
-    print("waiting", flush=True)
-    producer.flush(_PATIENCE_S)
-    if not answers or not isinstance(answers[0], float):
-        raise Lost(f"no record was acknowledged: {answers}")
-    return {"at": answers[0]}
-
-
 def _reader(bootstrap: str, topic: str, partitions: int) -> Consumer:
     consumer = Consumer(
         {
@@ -222,7 +201,7 @@ LOADS: Final[dict[str, Callable[..., dict[str, float]]]] = {
     "consume": consume,
     "requests": requests,
     "latency": latency,
-    "first": first,
+    "first": raw.first,
 }
 
 
@@ -232,7 +211,7 @@ def main() -> None:
     options: dict[str, Any] = {key: int(value) for key, _, value in (each.partition("=") for each in rest)}
     try:
         print(json.dumps(LOADS[name](bootstrap, **options)), flush=True)
-    except (Lost, KafkaException) as problem:
+    except (Lost, KafkaException, TimeoutError) as problem:
         sys.exit(f"{name}: {problem}")
 
 
