@@ -12,12 +12,13 @@
   15   replica state as a tagged field
   16   a refusal for want of leadership names the leader
 
-Versions 0 to 3 get the old message formats.
+Versions 0 to 3 get the old message formats. Followers replicate with the same request: they read to the end of the log,
+and by what they ask for the leader knows how far they are. Consumers since version 11 may read from any replica.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -28,11 +29,22 @@ from pykafka_broker.api.fetch_sessions import FetchPlan, FetchSessions, Key, Wan
 from pykafka_broker.api.routes import Route
 from pykafka_broker.log.partition import Isolation, PartitionLog
 from pykafka_broker.model.errors import ErrorCode, KafkaError
-from pykafka_broker.model.names import NO_OFFSET, NO_TOPIC_ID, LeaderEpoch, Offset, ProducerId, TopicId, TopicPartition
+from pykafka_broker.model.names import (
+    NO_OFFSET,
+    NO_TOPIC_ID,
+    BrokerId,
+    LeaderEpoch,
+    Offset,
+    ProducerId,
+    TopicId,
+    TopicPartition,
+)
 from pykafka_broker.runtime.changes import Changes
 from pykafka_broker.runtime.clock import Clock
-from pykafka_broker.runtime.leaderships import Leaderships
-from pykafka_broker.runtime.metadata import Metadata
+from pykafka_broker.runtime.leaderships import Leadership, Leaderships, LogEnd
+from pykafka_broker.runtime.metadata import ELSEWHERE, Metadata
+from pykafka_broker.runtime.replica_selection import SelectReplica, no_selection
+from pykafka_broker.runtime.throttles import UNTHROTTLED, Throttle
 from pykafka_broker.store.reading import read_pieces
 from pykafka_broker.wire import messages
 from pykafka_broker.wire.exchange import Call
@@ -41,7 +53,10 @@ from pykafka_broker.wire.pieces import FilePieces
 _UNLIMITED_BYTES = 2**31 - 1
 _FIRST_VERSION_OF_FORMAT_2 = 4
 _FIRST_VERSION_WITH_ZSTD = 10
-_CONSUMER = -1
+_FIRST_VERSION_WITH_REPLICA_STATE = 15
+_FIRST_VERSION_FOR_ANY_REPLICA = 11
+_FIRST_VERSION_WITH_LEADERS = 16
+_NOBODY = -1
 
 
 @dataclass(slots=True)
@@ -49,9 +64,40 @@ class _Found:
     """What one pass over the partitions gave."""
 
     entries: list[tuple[Key, messages.FetchResponse.PartitionData]]
-    waits_on: list[TopicPartition]
+    waits_on: list[Hashable]
     size_bytes: int = 0
-    has_error: bool = False
+    is_final: bool = False
+    """Something is told that no waiting makes better."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Who reads: a consumer, or the broker of a follower; and how far that one may read."""
+
+    broker: BrokerId
+    isolation: Isolation
+    may_read_any_replica: bool
+    rack: str
+    listener: str
+
+    @property
+    def is_consumer(self) -> bool:
+        return self.broker < 0
+
+    @classmethod
+    def of(cls, call: Call[Any]) -> _Reader:
+        body = call.body
+        has_state = call.version >= _FIRST_VERSION_WITH_REPLICA_STATE
+        broker = body.replica_state.replica_id if has_state else body.replica_id
+        if broker >= 0:
+            return cls(BrokerId(broker), Isolation.LOG_END, False, "", "")
+        return cls(
+            BrokerId(_NOBODY),
+            Isolation.READ_COMMITTED if body.isolation_level == 1 else Isolation.READ_UNCOMMITTED,
+            call.version >= _FIRST_VERSION_FOR_ANY_REPLICA,
+            body.rack_id,
+            "" if call.session is None else call.session.listener,
+        )
 
 
 @dataclass(slots=True)
@@ -64,6 +110,10 @@ class FetchApi:
     changes: Changes
     clock: Clock
     max_bytes: Callable[[], int]
+    select: SelectReplica = no_selection
+    """Which other replica a consumer should read from (KIP-392)."""
+    throttle: Throttle = UNTHROTTLED
+    """Holds followers back that have to be brought up slowly (KIP-73)."""
 
     def routes(self) -> tuple[Route, ...]:
         return (Route("Fetch", "0-17", self.fetch, self._refuse),)
@@ -72,20 +122,22 @@ class FetchApi:
         """The answer, at once if there is enough or something is wrong, else when there is or time is over."""
         body = call.body
         plan = self.sessions.plan(self.clock(), call.version, body)
-        found = self._read(call, plan)
+        reader = _Reader.of(call)
+        found = self._read(call, plan, reader, is_fresh=True)
         if not self._is_enough(found, body):
             with trio.move_on_after(body.max_wait_ms / 1000):
                 while not self._is_enough(found, body):
                     await self.changes.wait(found.waits_on)
-                    found = self._read(call, plan)
+                    found = self._read(call, plan, reader, is_fresh=False)
         session_id, mentioned = self.sessions.settle(self.clock(), plan, found.entries)
-        return self._response(session_id, plan, mentioned)
+        return self._response(call, session_id, plan, mentioned)
 
     @staticmethod
     def _is_enough(found: _Found, body: messages.FetchRequest) -> bool:
-        return body.max_wait_ms <= 0 or found.size_bytes >= body.min_bytes or found.has_error or not found.waits_on
+        return body.max_wait_ms <= 0 or found.size_bytes >= body.min_bytes or found.is_final or not found.waits_on
 
-    def _read(self, call: Call[Any], plan: FetchPlan) -> _Found:
+    def _read(self, call: Call[Any], plan: FetchPlan, reader: _Reader, *, is_fresh: bool) -> _Found:
+        """One pass over the partitions; only in the first is it news to the leader how far a follower is."""
         body = call.body
         if call.version >= 3:
             left = min(body.max_bytes, self.max_bytes())
@@ -93,7 +145,6 @@ class FetchApi:
         else:
             left = _UNLIMITED_BYTES
             may_give_one = False
-        isolation = Isolation.READ_COMMITTED if body.isolation_level == 1 else Isolation.READ_UNCOMMITTED
         found = _Found([], [])
         for key, wanted in plan.partitions.items():
             entry = messages.FetchResponse.PartitionData(
@@ -101,49 +152,89 @@ class FetchApi:
             )
             found.entries.append((key, entry))
             try:
-                partition, log = self._log(call, plan, wanted)
-                found.waits_on.append(partition)
-                size = self._fill(call, wanted, log, entry, left, may_give_one and not found.size_bytes, isolation)
+                leadership = self._replica(plan, wanted, reader)
+                found.waits_on.append(leadership.partition if reader.is_consumer else LogEnd(leadership.partition))
+                if self._is_answered_without_records(leadership, wanted, reader, entry):
+                    found.is_final = True
+                    continue
+                size = self._fill(
+                    call, wanted, leadership, entry, left, may_give_one and not found.size_bytes, reader, is_fresh
+                )
             except KafkaError as error:
                 entry.error_code = error.code
-                found.has_error = True
+                found.is_final = True
                 continue
             left = max(0, left - size)
             found.size_bytes += size
         return found
 
-    def _log(self, call: Call[Any], plan: FetchPlan, wanted: Wanted) -> tuple[TopicPartition, PartitionLog]:
-        """The log that answers for a wanted partition; its name is looked up when the client gives an id."""
+    def _replica(self, plan: FetchPlan, wanted: Wanted, reader: _Reader) -> Leadership:
+        """Our part in a wanted partition; its name is looked up when the client gives an id."""
         topic = wanted.topic
         if plan.uses_ids:
             name = self.metadata.topic_name(TopicId(wanted.topic_id))
             if name is None:
                 raise KafkaError(ErrorCode.UNKNOWN_TOPIC_ID)
             topic = name
-        partition = TopicPartition(topic, wanted.partition)
-        leadership = self.leaderships.leader(partition, LeaderEpoch(wanted.current_leader_epoch))
-        return partition, leadership.log
+        partition, epoch = TopicPartition(topic, wanted.partition), LeaderEpoch(wanted.current_leader_epoch)
+        if reader.may_read_any_replica:
+            return self.leaderships.replica(partition, epoch)
+        leadership = self.leaderships.leader(partition, epoch)
+        if not reader.is_consumer and leadership.followers.get(reader.broker) is None:
+            # It may know of an assignment that we do not know yet (``Partition.followerReplicaOrThrow``).
+            raise KafkaError(ErrorCode.UNKNOWN_LEADER_EPOCH if epoch >= 0 else ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        return leadership
+
+    def _is_answered_without_records(
+        self, leadership: Leadership, wanted: Wanted, reader: _Reader, entry: messages.FetchResponse.PartitionData
+    ) -> bool:
+        """Whether the reader's log has parted from this one, or it had better read elsewhere; the entry says so."""
+        log = leadership.log
+        if reader.is_consumer and leadership.is_leader and reader.rack:
+            preferred = self.select(leadership, reader.rack, reader.listener, wanted.fetch_offset)
+            if preferred is not None:
+                entry.preferred_read_replica = preferred
+                _tell_marks(entry, log)
+                return True
+        if wanted.last_fetched_epoch < 0:
+            return False
+        end = log.end_of_epoch(wanted.last_fetched_epoch)
+        if end.epoch < 0 or end.end_offset < 0:
+            raise KafkaError(ErrorCode.OFFSET_OUT_OF_RANGE)
+        if wanted.fetch_offset < log.log_start_offset:
+            raise KafkaError(ErrorCode.OFFSET_OUT_OF_RANGE)
+        if end.epoch >= wanted.last_fetched_epoch and end.end_offset >= wanted.fetch_offset:
+            return False
+        entry.diverging_epoch = messages.FetchResponse.EpochEndOffset(
+            epoch=LeaderEpoch(end.epoch), end_offset=Offset(end.end_offset)
+        )
+        _tell_marks(entry, log)
+        return True
 
     def _fill(
         self,
         call: Call[Any],
         wanted: Wanted,
-        log: PartitionLog,
+        leadership: Leadership,
         entry: messages.FetchResponse.PartitionData,
         left_bytes: int,
         must_give_one: bool,
-        isolation: Isolation,
+        reader: _Reader,
+        is_fresh: bool,
     ) -> int:
         """Put what can be read into the entry; how many bytes that is."""
+        log = leadership.log
         if call.version < _FIRST_VERSION_WITH_ZSTD and log.settings.compression_type == "zstd":
             raise KafkaError(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE)
         given = log.read(
             Offset(wanted.fetch_offset),
             min(wanted.max_bytes, left_bytes),
-            isolation=isolation,
+            isolation=reader.isolation,
             must_give_one=must_give_one,
         )
-        entry.high_watermark = Offset(given.high_watermark)
+        if not reader.is_consumer and is_fresh:
+            leadership.fetched(reader.broker, wanted.fetch_offset, wanted.log_start_offset)
+        entry.high_watermark = Offset(log.high_watermark if not reader.is_consumer else given.high_watermark)
         entry.last_stable_offset = Offset(given.last_stable_offset)
         entry.log_start_offset = Offset(given.log_start_offset)
         if given.aborted is not None:
@@ -155,6 +246,10 @@ class FetchApi:
             ]
         if not given.size_bytes:
             return 0
+        if not reader.is_consumer and reader.broker not in leadership.isr:
+            if self.throttle.holds_back(leadership.partition):
+                return 0
+            self.throttle.moved(leadership.partition, given.size_bytes)
         if call.version >= _FIRST_VERSION_OF_FORMAT_2:
             entry.records = given.pieces
             return given.size_bytes
@@ -171,9 +266,12 @@ class FetchApi:
 
         return down_convert(read_pieces(pieces), 0 if version <= 1 else 1)
 
-    @staticmethod
     def _response(
-        session_id: int, plan: FetchPlan, mentioned: list[tuple[Key, messages.FetchResponse.PartitionData]]
+        self,
+        call: Call[Any],
+        session_id: int,
+        plan: FetchPlan,
+        mentioned: list[tuple[Key, messages.FetchResponse.PartitionData]],
     ) -> messages.FetchResponse:
         response = messages.FetchResponse(session_id=session_id)
         topics: dict[Any, messages.FetchResponse.FetchableTopicResponse] = {}
@@ -186,7 +284,28 @@ class FetchApi:
                 )
                 response.responses.append(topic)
             topic.partitions.append(entry)
+            if entry.error_code in ELSEWHERE and call.version >= _FIRST_VERSION_WITH_LEADERS:
+                named = name if isinstance(name, str) else self.metadata.topic_name(TopicId(name))
+                self._tell_leader(call, TopicPartition(named or "", entry.partition_index), entry, response)
         return response
+
+    def _tell_leader(
+        self,
+        call: Call[Any],
+        partition: TopicPartition,
+        entry: messages.FetchResponse.PartitionData,
+        response: messages.FetchResponse,
+    ) -> None:
+        """Name the leader to whoever came to the wrong broker (KIP-951)."""
+        known = self.metadata.leader_and_address(partition, call.session.listener)
+        if known is None:
+            return
+        leader, epoch, address, rack = known
+        entry.current_leader = messages.FetchResponse.LeaderIdAndEpoch(leader_id=leader, leader_epoch=epoch)
+        if address is not None and all(one.node_id != leader for one in response.node_endpoints):
+            response.node_endpoints.append(
+                messages.FetchResponse.NodeEndpoint(node_id=leader, host=address.host, port=address.port, rack=rack)
+            )
 
     @staticmethod
     def _refuse(call: Call[Any], code: ErrorCode, detail: str | None) -> messages.FetchResponse:
@@ -212,6 +331,12 @@ class FetchApi:
                 )
             )
         return response
+
+
+def _tell_marks(entry: messages.FetchResponse.PartitionData, log: PartitionLog) -> None:
+    entry.high_watermark = Offset(log.high_watermark)
+    entry.last_stable_offset = Offset(log.last_stable_offset)
+    entry.log_start_offset = Offset(log.log_start_offset)
 
 
 _SESSION_ERRORS = {

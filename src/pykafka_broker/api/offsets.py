@@ -33,7 +33,10 @@ _SPECIAL_SINCE = {-1: 0, -2: 0, -3: 7, -4: 8, -5: 9}
 """The special timestamps of ListOffsets and the version that first knew each."""
 _EPOCH_SINCE = 4
 """The version of ListOffsets that first tells the leader epoch of what it found."""
-_HIGH_WATERMARK = -1
+_NOT_AVAILABLE_SINCE = 5
+_EARLIEST, _EARLIEST_LOCAL = -2, -4
+_CONSUMER, _DEBUGGING = -1, -2
+"""Replica ids of those who are no broker; a tool that looks for errors may ask any replica."""
 
 
 @dataclass(slots=True)
@@ -77,16 +80,22 @@ class OffsetApi:
         try:
             if is_repeated and call.version > 0:
                 raise KafkaError(ErrorCode.INVALID_REQUEST)
-            epoch = LeaderEpoch(asked.current_leader_epoch)
-            leadership = self.leaderships.leader(TopicPartition(topic, asked.partition_index), epoch)
+            epoch, replica = LeaderEpoch(asked.current_leader_epoch), call.body.replica_id
+            partition = TopicPartition(topic, asked.partition_index)
+            may_be_any = replica == _DEBUGGING
+            leadership = (self.leaderships.replica if may_be_any else self.leaderships.leader)(partition, epoch)
+            isolation = Isolation.LOG_END
+            if replica == _CONSUMER:
+                isolation = Isolation.READ_COMMITTED if call.body.isolation_level == 1 else Isolation.READ_UNCOMMITTED
             if call.version == 0:
                 answer.old_style_offsets = leadership.log.offsets_before(
-                    self.clock(), asked.timestamp, asked.max_num_offsets
+                    self.clock(), asked.timestamp, asked.max_num_offsets, isolation
                 )
                 return answer
             if asked.timestamp < 0 and call.version < _SPECIAL_SINCE.get(asked.timestamp, 2**15):
                 raise KafkaError(ErrorCode.UNSUPPORTED_VERSION)
-            isolation = Isolation.READ_COMMITTED if call.body.isolation_level == 1 else Isolation.READ_UNCOMMITTED
+            if replica == _CONSUMER and not leadership.is_settled:
+                self._refuse_unsettled(call, leadership, asked.timestamp)
             found = leadership.log.offset_for_time(asked.timestamp, isolation)
             answer.offset, answer.timestamp = Offset(found.offset), found.timestamp
             if call.version >= _EPOCH_SINCE:
@@ -94,6 +103,18 @@ class OffsetApi:
         except KafkaError as error:
             answer.error_code = error.code
         return answer
+
+    @staticmethod
+    def _refuse_unsettled(call: Call[Any], leadership: Leadership, timestamp: int) -> None:
+        """A new leader does not know yet how much is committed (KIP-207); what surely is, may be told."""
+        if timestamp in (_EARLIEST, _EARLIEST_LOCAL):
+            return
+        if timestamp >= 0:
+            found = leadership.log.offset_for_time(timestamp, Isolation.READ_UNCOMMITTED)
+            if found.offset >= 0:
+                return
+        not_available = call.version >= _NOT_AVAILABLE_SINCE
+        raise KafkaError(ErrorCode.OFFSET_NOT_AVAILABLE if not_available else ErrorCode.LEADER_NOT_AVAILABLE)
 
     async def offset_for_leader_epoch(self, call: Call[Any]) -> messages.OffsetForLeaderEpochResponse:
         """Where the largest epoch not above the asked one ends, for each partition asked."""

@@ -44,6 +44,8 @@ class _Waiting:
     answer: messages.ProduceResponse.PartitionProduceResponse
     leadership: Leadership
     last_offset: Offset
+    term: int
+    """The leader's term in which it was appended: in a later one something else may be at that offset."""
 
 
 @dataclass(slots=True)
@@ -119,7 +121,7 @@ class ProduceApi:
         answer.log_append_time_ms = appended.log_append_time_ms
         answer.log_start_offset = Offset(appended.log_start_offset)
         if call.body.acks == -1 and leadership.log.high_watermark <= appended.last_offset:
-            waiting.append(_Waiting(answer, leadership, Offset(appended.last_offset)))
+            waiting.append(_Waiting(answer, leadership, Offset(appended.last_offset), leadership.term))
         return answer
 
     async def _flush(self, answer: _Answer, partition: TopicPartition) -> None:
@@ -141,7 +143,7 @@ class ProduceApi:
     @staticmethod
     def _is_done(one: _Waiting) -> bool:
         try:
-            one.leadership.require_leadership()
+            one.leadership.require_leadership(one.term)
             if one.leadership.log.high_watermark <= one.last_offset:
                 return False
             one.leadership.require_enough_replicas(after_append=True)

@@ -60,19 +60,19 @@ class PartitionMemory:
         leadership = self._leadership
         leadership.require_leadership()
         leadership.require_enough_replicas()
-        last_offset = -1
+        last_offset, term = -1, leadership.term
         for portion in _portions(entries, leadership.log.settings.max_message_bytes):
             now = self._clock()
             batch = build([Record(timestamp=now, key=key, value=value) for key, value in portion], codec=self._codec)
             last_offset = leadership.append(now, batch, origin=Origin.COORDINATOR, api_version=_API_VERSION).last_offset
-        await self._committed(last_offset)
+        await self._committed(last_offset, term)
 
-    async def _committed(self, last_offset: int) -> None:
+    async def _committed(self, last_offset: int, term: int) -> None:
         leadership = self._leadership
         with trio.move_on_after(self._commit_timeout_ms / 1000):
             while leadership.log.high_watermark <= last_offset:
                 await leadership.changes.wait([leadership.partition])
-                leadership.require_leadership()
+                leadership.require_leadership(term)
             leadership.require_enough_replicas(after_append=True)
             return
         raise KafkaError(ErrorCode.REQUEST_TIMED_OUT)

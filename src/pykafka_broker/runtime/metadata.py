@@ -18,6 +18,12 @@ from pykafka_broker.wire import messages
 
 LEADER_DURING_DELETE: Final = -2
 
+PROTOCOLS: Final = {0: "PLAINTEXT", 1: "SSL", 2: "SASL_PLAINTEXT", 3: "SASL_SSL"}
+"""A listener without a name of its own is called after its protocol."""
+
+ELSEWHERE: Final = frozenset((ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH))
+"""The refusals that may name the leader."""
+
 BROKERS: Final = object()
 """The key that rings when brokers come, go or change, or the controller does."""
 
@@ -109,6 +115,18 @@ class Metadata:
         known = self.brokers.get(broker)
         return None if known is None else known.listeners.get(listener)
 
+    def leader_and_address(
+        self, partition: TopicPartition, listener: str
+    ) -> tuple[BrokerId, LeaderEpoch, Address | None, str | None] | None:
+        """Who leads a partition, in which epoch, where that broker's listener is, and its rack (KIP-951)."""
+        known = self.partition(partition)
+        if known is None:
+            return None
+        broker = self.brokers.get(known.leader)
+        if broker is None:
+            return known.leader, known.leader_epoch, None, None
+        return known.leader, known.leader_epoch, broker.listeners.get(listener), broker.rack
+
     def derived(self, topic: str, key: Any, make: Callable[[TopicInfo], Any]) -> Any:
         """What ``make`` made of the topic the last time, or makes now; forgotten when topic or brokers change.
 
@@ -169,7 +187,9 @@ class Metadata:
             BrokerId(broker.id): BrokerInfo(
                 BrokerId(broker.id),
                 {
-                    endpoint.listener: Address(endpoint.host, endpoint.port, endpoint.security_protocol)
+                    endpoint.listener or PROTOCOLS[endpoint.security_protocol]: Address(
+                        endpoint.host, endpoint.port, endpoint.security_protocol
+                    )
                     for endpoint in broker.endpoints
                 },
                 broker.rack,

@@ -81,7 +81,9 @@ async def test_a_long_log_is_read_a_buffer_at_a_time(partitions: Partitions) -> 
 
 async def test_what_is_not_replicated_in_time_is_uncertain(partitions: Partitions, autojump_clock: MockClock) -> None:
     led = leadership(partitions)
-    led.isr = led.replicas = (BrokerId(0), BrokerId(1))
+    led.followers.lead(
+        Millis(0), BrokerId(0), (BrokerId(0), BrokerId(1)), (BrokerId(0), BrokerId(1)), 0, is_new_leader=True
+    )
     with pytest.raises(KafkaError) as caught:
         await PartitionMemory(led, clock, commit_timeout_ms=5_000).append([(b"a", b"1")])
     assert caught.value.code == ErrorCode.REQUEST_TIMED_OUT
@@ -91,7 +93,9 @@ async def test_an_append_waits_for_the_high_watermark(
     partitions: Partitions, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     led = leadership(partitions)
-    led.isr = led.replicas = (BrokerId(0), BrokerId(1))
+    led.followers.lead(
+        Millis(0), BrokerId(0), (BrokerId(0), BrokerId(1)), (BrokerId(0), BrokerId(1)), 0, is_new_leader=True
+    )
 
     async def follow() -> None:
         await trio.sleep(3)

@@ -279,7 +279,8 @@ def test_old_controllers_give_roles_in_their_own_words() -> None:
     broker = Broker()
     request = messages.LeaderAndIsrRequest
     state = request.PartitionState(topic_name="t", leader=1, isr=[1], replicas=[1])
-    response = broker.leaderships.lead_and_follow(request(controller_epoch=1, ungrouped_partition_states=[state]))
+    old = request(controller_epoch=1, ungrouped_partition_states=[state])
+    response = broker.leaderships.lead_and_follow(old, by_topic=False)
     assert [(one.topic_name, one.error_code) for one in response.partition_errors] == [("t", NONE)]
     assert broker.leaderships.leader(T0).is_leader
 
