@@ -243,15 +243,15 @@ def records_in(data: Buffer, header: BatchHeader) -> Iterator[Record]:
     position, end = 0, len(data)
     try:
         for _ in range(header.record_count):
-            size, position = _varint(data, position)
+            size, position = read_varint(data, position)
             stop = position + size
             if size < 0 or stop > end:
                 raise CorruptBatch(f"Invalid record size: expected {size} bytes in record payload, but the buffer ends")
-            timestamp_delta, position = _varint(data, position + 1)
-            offset_delta, position = _varint(data, position)
+            timestamp_delta, position = read_varint(data, position + 1)
+            offset_delta, position = read_varint(data, position)
             key, position = _sized(data, position, stop)
             value, position = _sized(data, position, stop)
-            count, position = _varint(data, position)
+            count, position = read_varint(data, position)
             if count < 0 or count > stop - position:
                 raise CorruptBatch(f"Found invalid number of record headers {count}")
             found: list[tuple[str, bytes | None]] = []
@@ -268,14 +268,14 @@ def records_in(data: Buffer, header: BatchHeader) -> Iterator[Record]:
                 )
             timestamp = base_timestamp + timestamp_delta if append_time is None else append_time
             yield Record(base_offset + offset_delta, timestamp, key, value, found)
-    except IndexError:
+    except (IndexError, EndlessVarint):
         raise CorruptBatch("Found invalid record structure") from None
     if position != end:
         raise CorruptBatch("Incorrect record count: bytes are left after the last record")
 
 
 def _sized(data: Buffer, position: int, stop: int) -> tuple[bytes | None, int]:
-    size, position = _varint(data, position)
+    size, position = read_varint(data, position)
     if size < 0:
         return None, position
     if position + size > stop:
@@ -283,8 +283,12 @@ def _sized(data: Buffer, position: int, stop: int) -> tuple[bytes | None, int]:
     return bytes(data[position : position + size]), position + size
 
 
-def _varint(data: Buffer, position: int) -> tuple[int, int]:
-    """A zig-zag varint (or varlong) and where it ends."""
+class EndlessVarint(ValueError):
+    """Ten bytes that all say that another one follows."""
+
+
+def read_varint(data: Buffer, position: int) -> tuple[int, int]:
+    """A zig-zag varint (or varlong) and where it ends; ``EndlessVarint``, or ``IndexError`` where ``data`` ends."""
     byte = data[position]
     position += 1
     if byte < 0x80:
@@ -299,7 +303,7 @@ def _varint(data: Buffer, position: int) -> tuple[int, int]:
             return (value >> 1) ^ -(value & 1), position
         shift += 7
         if shift > 63:
-            raise CorruptBatch("Found invalid record structure")
+            raise EndlessVarint
 
 
 def write_varint(out: bytearray, value: int) -> None:

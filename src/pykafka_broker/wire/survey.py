@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pykafka_broker.model.errors import ErrorCode, KafkaError
-from pykafka_broker.wire.batch import Buffer
+from pykafka_broker.wire.batch import Buffer, EndlessVarint, read_varint
 
 
 class Survey(NamedTuple):
@@ -73,6 +73,8 @@ def follow(data: Buffer, count: int) -> int:
                     bar = min(delta, 0x7F)
     except IndexError:
         raise premature() from None
+    except EndlessVarint:
+        raise _malformed() from None
     if position != end:
         raise premature() if position > end else remaining()
     if signs & 1:
@@ -170,7 +172,7 @@ def survey(data: Buffer, count: int) -> Survey:
                 if byte & 1:
                     raise _malformed()
             else:
-                size, position = _varint(data, position)
+                size, position = read_varint(data, position)
                 if size < 0:
                     raise _malformed()
                 stop = position + size
@@ -182,7 +184,7 @@ def survey(data: Buffer, count: int) -> Survey:
                 position += 1
                 delta = (byte >> 1) ^ -(byte & 1)
             else:
-                delta, position = _varint(data, position)
+                delta, position = read_varint(data, position)
             if delta < smallest:
                 smallest = delta
             if delta > greatest:
@@ -192,12 +194,12 @@ def survey(data: Buffer, count: int) -> Survey:
                 position += 1
                 delta = (byte >> 1) ^ -(byte & 1)
             else:
-                delta, position = _varint(data, position)
+                delta, position = read_varint(data, position)
             if delta != index:
                 in_order = False
             byte = data[position]
             if byte > 0x7F:
-                size, position = _varint(data, position)
+                size, position = read_varint(data, position)
                 if size < 0:
                     keyless.append(index)
                 else:
@@ -209,7 +211,7 @@ def survey(data: Buffer, count: int) -> Survey:
                 position += 1 + (byte >> 1)
             byte = data[position]
             if byte > 0x7F:
-                size, position = _varint(data, position)
+                size, position = read_varint(data, position)
                 if size > 0:
                     position += size
             else:
@@ -222,6 +224,8 @@ def survey(data: Buffer, count: int) -> Survey:
                 raise _malformed()
     except IndexError:
         raise premature() from None
+    except EndlessVarint:
+        raise _malformed() from None
     if position != end:
         raise remaining()
     return Survey(smallest, greatest, tuple(keyless), in_order)
@@ -229,38 +233,20 @@ def survey(data: Buffer, count: int) -> Survey:
 
 def _skip_headers(data: Buffer, position: int, stop: int) -> int:
     """Where a record's headers end, which begin with their number and must not pass ``stop``."""
-    count, position = _varint(data, position)
+    count, position = read_varint(data, position)
     if count < 0 or count > stop - position:
         raise _malformed()
     for _ in range(count):
-        size, position = _varint(data, position)
+        size, position = read_varint(data, position)
         if size < 0:
             raise KafkaError(ErrorCode.INVALID_RECORD, f"Invalid negative header key size {size}")
-        size, position = _varint(data, position + size)
+        size, position = read_varint(data, position + size)
         if size > 0:
             position += size
     return position
 
 
-def _varint(data: Buffer, position: int) -> tuple[int, int]:
-    byte = data[position]
-    position += 1
-    if byte < 0x80:
-        return (byte >> 1) ^ -(byte & 1), position
-    value = byte & 0x7F
-    shift = 7
-    while True:
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return (value >> 1) ^ -(value & 1), position
-        shift += 7
-        if shift > 63:
-            raise _malformed()
-
-
 def _raw_varint(data: Buffer, position: int) -> int:
     """A varint in its zig-zag form."""
-    value, _ = _varint(data, position)
+    value, _ = read_varint(data, position)
     return value << 1 if value >= 0 else ~(value << 1)

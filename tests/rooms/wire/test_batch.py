@@ -14,9 +14,11 @@ from pykafka_broker.wire.batch import (
     HEADER_BYTES,
     BatchHeader,
     CorruptBatch,
+    EndlessVarint,
     EndMarker,
     Record,
     TruncatedBatch,
+    assemble,
     build,
     build_end_marker,
     crc_is_right,
@@ -24,9 +26,11 @@ from pykafka_broker.wire.batch import (
     patch,
     read_end_marker,
     read_header,
+    read_varint,
     records,
     stamp_append_time,
     stamp_create_time,
+    write_varint,
 )
 from pykafka_broker.wire.compression import Codec
 from tests.rooms.wire.java_batches import BYTES, RECORDS
@@ -139,6 +143,39 @@ def test_any_changed_bit_the_checksum_covers_is_noticed(position: int, bit: int)
     place = 17 + position % (len(batch) - 17)
     batch[place] ^= 1 << bit
     assert not crc_is_right(batch)
+
+
+@given(st.integers(-(2**63), 2**63 - 1))
+def test_a_varint_is_read_as_it_was_written(value: int) -> None:
+    data = bytearray()
+    write_varint(data, value)
+    assert read_varint(bytes(data) + b"\xff", 0) == (value, len(data))
+    with pytest.raises(IndexError):
+        read_varint(data[:-1], 0)
+
+
+def test_a_varint_has_an_end() -> None:
+    assert read_varint(b"\xff" * 9 + b"\x01", 0) == (-(2**63), 10)
+    with pytest.raises(EndlessVarint):
+        read_varint(b"\xff" * 11, 0)
+
+
+def test_records_with_a_time_that_does_not_end_are_corrupt() -> None:
+    batch = assemble(
+        b"\x28\x00" + b"\xff" * 19,
+        base_offset=0,
+        leader_epoch=0,
+        attributes=0,
+        last_offset_delta=0,
+        base_timestamp=0,
+        max_timestamp=0,
+        producer_id=-1,
+        producer_epoch=-1,
+        base_sequence=-1,
+        record_count=1,
+    )
+    with pytest.raises(CorruptBatch, match="Found invalid record structure"):
+        list(records(batch))
 
 
 def test_less_than_a_header_has_no_right_checksum() -> None:

@@ -79,6 +79,13 @@ def test_lengths_of_more_than_five_bytes_are_malformed() -> None:
         follow(b"\xff" * 5 + b"\x01", 1)
 
 
+def test_a_time_that_does_not_end_is_malformed() -> None:
+    data = b"\x28\x00" + b"\xff" * 19
+    for look in (follow, survey):
+        with pytest.raises(KafkaError, match="Found invalid record structure"):
+            look(data, 1)
+
+
 @given(any_records)
 def test_a_survey_sees_what_reading_sees(given: list[Record]) -> None:
     batch = build(given)
