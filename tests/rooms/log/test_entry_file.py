@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from struct import Struct
 
 import pytest
@@ -58,7 +58,23 @@ def test_the_last_entry_at_most_as_great_is_found(keys: list[int], flushed: int,
         if index == flushed:
             file.flush()
     for target in targets:
-        assert file.last_at_most(target) == bisect_right(keys, target) - 1
+        found = bisect_right(keys, target) - 1
+        assert file.last_at_most(target) == found
+        assert file.value_at(target) == max(found, 0)
+
+
+@given(
+    values=st.lists(st.integers(0, 3_000), unique=True, max_size=700).map(sorted),
+    flushed=st.integers(0, 700),
+    wanted=st.integers(-1, 3_001),
+)
+def test_the_first_entry_with_as_great_a_value_is_found(values: list[int], flushed: int, wanted: int) -> None:
+    file = entries(MemoryDisk())
+    for index, value in enumerate(values):
+        file.append(index, value)
+        if index == flushed:
+            file.flush()
+    assert file.first_from(wanted) == bisect_left(values, wanted)
 
 
 @given(count=st.integers(0, 700), flushed=st.integers(0, 700), kept=st.integers(0, 700))
