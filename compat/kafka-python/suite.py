@@ -13,6 +13,8 @@ import tarfile
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+from compat import suites
+
 VERSION = "3.0.12"
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parents[1]
@@ -67,7 +69,11 @@ def run(bootstrap: str) -> dict[str, str]:
     machine. FINDINGS.md has the details.
     """
     outcomes = _run(bootstrap, "test/integration")
-    again = [f"test/integration/{name.replace('::', '.py::')}" for name in allowed() if outcomes.get(name) != "passed"]
+    again = [
+        f"test/integration/{name.replace('::', '.py::')}"
+        for name in suites.allowed(HERE)
+        if outcomes.get(name) != "passed"
+    ]
     return outcomes | (_run(bootstrap, *again) if again else {})
 
 
@@ -107,8 +113,3 @@ def _outcomes(report: Path) -> dict[str, str]:
                 outcome = "skipped"
         outcomes[name] = outcome
     return outcomes
-
-
-def allowed() -> list[str]:
-    """The tests that pass; the list only grows."""
-    return [line for line in (HERE / "tests.allow").read_text().splitlines() if line and not line.startswith("#")]

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 
+from compat import suites
 from compat.servers import our_broker
 
-_SPEC = importlib.util.spec_from_file_location("kafka_python_suite", Path(__file__).with_name("suite.py"))
-assert _SPEC is not None
-assert _SPEC.loader is not None
-suite = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(suite)
+HERE = Path(__file__).resolve().parent
+suite = suites.load(HERE)
 
 pytestmark = [pytest.mark.compat, pytest.mark.timeout(900)]
 
@@ -24,11 +21,11 @@ def outcomes() -> dict[str, str]:
         return suite.run(broker.bootstrap)
 
 
-@pytest.mark.parametrize("name", suite.allowed())
+@pytest.mark.parametrize("name", suites.allowed(HERE))
 def test_passes(outcomes: dict[str, str], name: str) -> None:
     assert outcomes.get(name, "did not run") == "passed"
 
 
 def test_nothing_passes_that_is_not_on_the_list(outcomes: dict[str, str]) -> None:
     passed = {name for name, outcome in outcomes.items() if outcome == "passed"}
-    assert passed - set(suite.allowed()) == set(), "tests.allow can grow"
+    assert passed - set(suites.allowed(HERE)) == set(), "tests.allow can grow"

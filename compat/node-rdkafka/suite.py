@@ -142,8 +142,3 @@ def _outcomes(file: str, report: dict[str, Any]) -> dict[str, str]:
     for test in report["pending"]:
         outcomes[f"{file}: {test['fullTitle']}"] = "skipped"
     return outcomes
-
-
-def allowed() -> list[str]:
-    """The tests that pass; the list only grows."""
-    return [line for line in (HERE / "tests.allow").read_text().splitlines() if line and not line.startswith("#")]
