@@ -12,13 +12,14 @@ import os
 import random
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
+from pykafka_broker.api.cluster import ClusterApi
 from pykafka_broker.api.configs import ConfigApi
 from pykafka_broker.api.coordinators import CoordinatorApi
 from pykafka_broker.api.desk import Desk
@@ -30,6 +31,7 @@ from pykafka_broker.api.groups import GroupApi
 from pykafka_broker.api.log_dirs import LogDirApi
 from pykafka_broker.api.metadata import MetadataApi
 from pykafka_broker.api.offsets import OffsetApi
+from pykafka_broker.api.partitions import PartitionApi
 from pykafka_broker.api.produce import ProduceApi
 from pykafka_broker.api.producers import ProducerApi
 from pykafka_broker.api.reassignments import ReassignmentApi
@@ -68,8 +70,11 @@ from pykafka_broker.store.meta import Meta
 from pykafka_broker.store.worker import Worker
 from pykafka_broker.wire.compression import Codec
 from pykafka_broker.zk import nodes, registration
-from pykafka_broker.zk.port import House
+from pykafka_broker.zk.port import House, SessionLost
 from pykafka_broker.zk.producer_ids import allocate_block
+
+if TYPE_CHECKING:
+    from pykafka_broker.neighbours import Neighbours
 
 log = logging.getLogger(__name__)
 
@@ -122,10 +127,16 @@ async def open_broker(loaded: Loaded, clock: Clock = wall_clock) -> AsyncIterato
                 async with trio.open_nursery() as connections:
                     async with house.gathered():
                         await broker.start(services)
-                    routes = broker.accept(services, connections)
+                        if broker.neighbours is not None:
+                            # The controller may be another broker, and has to reach this one to tell it its part.
+                            broker.accept(services, connections)
+                        await broker.know_our_part()
+                    if broker.neighbours is None:
+                        broker.accept(services, connections)
                     yield RunningBroker(
-                        broker.me, broker.cluster_id, broker.listening, routes, loaded.settings.directories[0]
+                        broker.me, broker.cluster_id, broker.listening, broker.routes, loaded.settings.directories[0]
                     )
+                    await broker.hand_over()
                     connections.cancel_scope.cancel()
                 services.cancel_scope.cancel()
 
@@ -152,6 +163,8 @@ class _Broker:
             _say_about("log"),
             worker=worker,
         )
+        self.neighbours: Neighbours | None = None
+        """The other brokers of the cluster; ``None`` for a broker that is alone for good."""
         self._sockets: dict[str, list[trio.socket.SocketType]] = {}
         self._has_registered = trio.Event()
 
@@ -215,8 +228,17 @@ class _Broker:
         """Start what runs in the background, become a member of the cluster, and wait until we know our part in it."""
         settings, me, clock, house = self.settings, self.me, self.clock, self.house
         self.leaderships = Leaderships(
-            me, self.keeper, self.metadata, self.configs.topic_settings, self.changes, self.configs.learn
+            me,
+            self.keeper,
+            self.metadata,
+            self.configs.topic_settings,
+            self.changes,
+            self.configs.learn,
+            clock=clock,
+            lag_time_max_ms=settings.replica_lag_time_max_ms,
         )
+        self.keeper.on_offline = self.leaderships.went_offline
+        self.leaderships.on_offline = lambda: services.start_soon(self._report_failure)
         self.moves = LogDirMoves(
             self.keeper,
             self.leaderships,
@@ -277,6 +299,9 @@ class _Broker:
         self.leaderships.on_lead = self._lead
         self.leaderships.on_resign = self._resign
         self.leaderships.on_gone = lambda partitions: services.start_soon(self._forget, partitions)
+        self.routes = self._routes()
+        if settings.has_zookeeper:
+            await self._meet_neighbours(services)
         await services.start(self.groups.run)
         services.start_soon(self.keeper.run)
         services.start_soon(self.moves.run)
@@ -284,16 +309,39 @@ class _Broker:
         services.start_soon(house.during_sessions, self.configs.follow)
         services.start_soon(self.producer_ids.prefetch)
         await self._has_registered.wait()
-        with trio.move_on_after(READY_WITHIN_S) as patience:
-            await self._know_our_part()
-        if patience.cancelled_caught:
-            log.warning("the controller has not told of all topics yet; serving what is known")
+
+    async def _meet_neighbours(self, services: trio.Nursery) -> None:
+        from pykafka_broker.neighbours import Neighbours
+
+        self.neighbours = Neighbours(
+            self.me,
+            self.settings,
+            self.metadata,
+            self.leaderships,
+            self.control_loop,
+            self.changes,
+            self.clock,
+            _say_about("replication"),
+        )
+        await services.start(self.neighbours.run)
+
+    async def hand_over(self) -> None:
+        """Let other brokers take over what is led here, as far as there are any."""
+        if self.neighbours is not None:
+            await self.neighbours.hand_over()
 
     def _configure(self, topic: str | None, settings: TopicSettings | None = None) -> None:
         """Settings have changed, of one topic or (``None``) of the broker and so perhaps of all."""
         for partition, one in self.keeper.logs.items():
             if topic in (None, partition.topic):
                 one.configure(settings or self.configs.topic_settings(partition.topic))
+
+    async def _report_failure(self) -> None:
+        """Have the controller ask which of our partitions are still there (KIP-112)."""
+        while True:
+            with suppress(SessionLost):
+                await self.house.create(nodes.LogDirEvent.prefix, nodes.LogDirEvent(self.me).encode(), sequential=True)
+                return
 
     def _partition_count(self, topic: str, otherwise: int) -> int:
         """How many partitions an internal topic has, or would have."""
@@ -321,8 +369,14 @@ class _Broker:
         """Partitions were deleted; groups lose their positions in them (``GroupCoordinator.onPartitionsDeleted``)."""
         await self.groups.tell_all(lambda group, now, ticket: group.forget_partitions(now, ticket, partitions))
 
-    async def _know_our_part(self) -> None:
-        """Return when the controller has told of us and of every topic that there is."""
+    async def know_our_part(self) -> None:
+        """Return when the controller has told of us and of every topic that there is, or takes too long."""
+        with trio.move_on_after(READY_WITHIN_S) as patience:
+            await self._told_of_everything()
+        if patience.cancelled_caught:
+            log.warning("the controller has not told of all topics yet; serving what is known")
+
+    async def _told_of_everything(self) -> None:
         while not self.metadata.is_alive(self.me):
             await self.changes.wait([BROKERS])
         leaving = await self.house.children(nodes.DELETE_TOPICS)
@@ -333,26 +387,30 @@ class _Broker:
     def _registered(self, broker_epoch: int) -> None:
         self.leaderships.broker_epoch = broker_epoch
         self.keeper.broker_epoch = broker_epoch
+        if self.neighbours is not None:
+            self.neighbours.registered(broker_epoch)
         self._has_registered.set()
 
     async def _producer_id_block(self) -> range:
+        if self.neighbours is not None:
+            return await self.neighbours.producer_id_block()
         block = await allocate_block(self.house, self.me)
         return range(block.block_start, block.block_end + 1)
 
     async def _tell(self, broker: BrokerId, request: Any) -> Any:
-        """Hand the controller's request to a broker; there is only this one yet."""
-        if broker != self.me:
-            raise Unreachable(f"broker {broker} cannot be reached: brokers do not talk to each other yet")
-        return await self.leaderships.obey(request)
+        """Hand the controller's request to a broker."""
+        if broker == self.me:
+            return await self.leaderships.obey(request)
+        if self.neighbours is None:
+            raise Unreachable(f"broker {broker} shares a tree that only one process can have")
+        return await self.neighbours.tell(broker, request)
 
-    def accept(self, services: trio.Nursery, connections: trio.Nursery) -> Routes:
-        """Begin to serve clients; gives what is served."""
-        routes = self._routes()
-        listeners = Listeners(routes.served, Desk(routes).answer, self._limits)
+    def accept(self, services: trio.Nursery, connections: trio.Nursery) -> None:
+        """Begin to serve clients and other brokers."""
+        listeners = Listeners(self.routes.served, Desk(self.routes).answer, self._limits)
         for name, sockets in self._sockets.items():
             listeners.accept(name, sockets, connections)
         services.start_soon(listeners.expire_idle)
-        return routes
 
     def _routes(self) -> Routes:
         settings = self.settings
@@ -380,6 +438,8 @@ class _Broker:
                 ),
                 ElectionApi(self.control_loop, self.metadata),
                 ReassignmentApi(self.control_loop),
+                PartitionApi(self.leaderships),
+                ClusterApi(self.control_loop),
                 LogDirApi(self.keeper, self.moves),
                 ConfigApi(self.configs, self.metadata, self.me),
                 CoordinatorApi(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pykafka_broker.control.cluster import PartitionState, Topic
+from pykafka_broker.model.errors import KafkaError
 from pykafka_broker.model.names import BrokerId, TopicPartition
 from pykafka_broker.model.outcome import Fact, Ticket
 
@@ -65,10 +66,10 @@ class TellBroker:
 
 @dataclass(frozen=True, slots=True)
 class AnswerTicket:
-    """Tell who asked what became of each of his partitions."""
+    """Tell who asked what became of each of his partitions, or why nothing was done at all."""
 
     ticket: Ticket
-    verdicts: Mapping[TopicPartition, Any]
+    verdicts: Mapping[TopicPartition, Any] | KafkaError
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,9 @@ from pykafka_broker.control.events import (
     DeletionsSeen,
     ElectionAsked,
     Event,
+    IsrChangeAsked,
     ReassignmentAsked,
+    ShutdownAsked,
     StatesRefused,
     StatesWritten,
     TermBegan,
@@ -40,11 +42,13 @@ from pykafka_broker.control.events import (
     TopicsSeen,
     TopicWritten,
 )
+from pykafka_broker.control.isr_changes import IsrPetition
 from pykafka_broker.control.outbox import EPOCH_DURING_DELETE, Outbox
 from pykafka_broker.control.reassignment import Reassignments, StateStep, StopStep, TopicStep
-from pykafka_broker.model.errors import ErrorCode
+from pykafka_broker.control.shutdown import Departure, refusal
+from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import BrokerId, TopicId, TopicPartition
-from pykafka_broker.model.outcome import Fact, Level
+from pykafka_broker.model.outcome import Fact, Level, Ticket
 from pykafka_broker.model.time import Millis
 from pykafka_broker.wire import messages
 
@@ -86,10 +90,18 @@ class Controller:
         """What was seen of a topic's node while our write of it was under way."""
         self._ballots: list[Ballot] = []
         self._reassignments = Reassignments()
+        self._isr_petitions: list[IsrPetition] = []
+        self._isr_writes: set[TopicPartition] = set()
+        """Partitions whose write under way was asked for by their leader, who is answered and need not be told."""
+        self._departures: list[Departure] = []
 
     def is_being_deleted(self, topic: str) -> bool:
         """Whether somebody wants the topic deleted and it is still there."""
         return topic in self._deletions
+
+    def topic_name(self, topic_id: TopicId) -> str | None:
+        """The topic of that id."""
+        return next((name for name, topic in self.cluster.topics.items() if topic.topic_id == topic_id), None)
 
     def moving(self) -> dict[TopicPartition, Assignment]:
         """The assignment of every partition that is being reassigned."""
@@ -128,6 +140,10 @@ class Controller:
                 self._ballots.append(Ballot(ticket, kind, dict.fromkeys(partitions)))
             case ReassignmentAsked(ticket, wanted):
                 self._reassignments.ask(ticket, wanted, self.cluster, self.is_being_deleted)
+            case IsrChangeAsked():
+                self._isr_change_asked(event)
+            case ShutdownAsked(ticket, broker, broker_epoch):
+                self._shutdown_asked(ticket, broker, broker_epoch)
         return self._conclude(now)
 
     def next_deadline(self) -> Millis | None:
@@ -150,6 +166,8 @@ class Controller:
         self._flush()
         self._move_replicas()
         self._hold_elections()
+        self._change_isrs()
+        self._let_go()
         if self._arriving and not self._writing:
             self._let_in()
             self._resume_deletions(now)
@@ -246,6 +264,53 @@ class Controller:
             self._commands.append(WriteStates(tuple(writes)))
         for petition in self._reassignments.answered():
             self._commands.append(AnswerTicket(petition.ticket, petition.verdicts))
+
+    # What brokers ask for
+
+    def _isr_change_asked(self, event: IsrChangeAsked) -> None:
+        known = self.cluster.brokers.get(event.leader)
+        if known is None or known.epoch != event.broker_epoch:
+            self._commands.append(AnswerTicket(event.ticket, KafkaError(ErrorCode.STALE_BROKER_EPOCH)))
+        else:
+            self._isr_petitions.append(IsrPetition(event.ticket, event.leader, dict(event.wishes)))
+
+    def _change_isrs(self) -> None:
+        for petition in tuple(self._isr_petitions):
+            writes = []
+            for partition, due in petition.proceed(self.cluster, self._controller_epoch, self._is_busy):
+                self._isr_writes.add(partition)
+                writes.append(self._write(partition, due))
+            if writes:
+                self._commands.append(WriteStates(tuple(writes)))
+            if not petition.open:
+                self._isr_petitions.remove(petition)
+                self._commands.append(AnswerTicket(petition.ticket, petition.verdicts))
+
+    def _shutdown_asked(self, ticket: Ticket, broker: BrokerId, broker_epoch: int) -> None:
+        refused = refusal(self.cluster, broker, broker_epoch)
+        if refused is not None:
+            self._commands.append(AnswerTicket(ticket, refused))
+            return
+        if broker not in self.cluster.shutting_down:
+            self._note("BrokerShuttingDown", broker=broker)
+        self.cluster.shutting_down.add(broker)
+        departure = Departure.begin(ticket, broker, self.cluster, self.is_being_deleted)
+        self._departures.append(departure)
+        for partition in departure.followed(self.cluster):
+            self._outbox.stop((broker,), partition, self.cluster.states[partition].leader_epoch, delete=False)
+        self._flush()
+
+    def _let_go(self) -> None:
+        for departure in tuple(self._departures):
+            writes = [
+                self._write(partition, due)
+                for partition, due in departure.proceed(self.cluster, self._controller_epoch, self._is_busy)
+            ]
+            if writes:
+                self._commands.append(WriteStates(tuple(writes)))
+            if not departure.open:
+                self._departures.remove(departure)
+                self._commands.append(AnswerTicket(departure.ticket, dict.fromkeys(departure.led)))
 
     # The term begins
 
@@ -435,6 +500,7 @@ class Controller:
         for partition in partitions:
             self._writing.pop(partition, None)
             self._again.discard(partition)
+            self._isr_writes.discard(partition)
         self.cluster.forget(topic)
         self._rewriting.pop(topic, None)
         self._seen_meanwhile.pop(topic, None)
@@ -450,7 +516,10 @@ class Controller:
             if write is None or self.cluster.assignment(partition) is None:
                 continue
             self.cluster.states[partition] = state
-            if self._may_be_told(partition):
+            if partition in self._isr_writes:
+                self._isr_writes.discard(partition)
+                self._outbox.update(self.cluster.brokers, (partition,))
+            elif self._may_be_told(partition):
                 self._announce(partition, is_new=write.expected is None)
             if partition in self._again:
                 self._again.discard(partition)
@@ -462,6 +531,7 @@ class Controller:
         for partition, state in found.items():
             write = self._writing.pop(partition, None)
             self._again.discard(partition)
+            self._isr_writes.discard(partition)
             if write is None or self.cluster.assignment(partition) is None:
                 continue
             if state is not None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pykafka_broker.control.ballots import ElectionType
 from pykafka_broker.control.cluster import LiveBroker, PartitionState, Topic
+from pykafka_broker.control.isr_changes import IsrWish
 from pykafka_broker.control.reassignment import Target
 from pykafka_broker.model.names import BrokerId, TopicPartition
 from pykafka_broker.model.outcome import Ticket
@@ -122,6 +123,25 @@ class ReassignmentAsked:
     wanted: Mapping[TopicPartition, Target | None]
 
 
+@dataclass(frozen=True, slots=True)
+class IsrChangeAsked:
+    """A leader wants other in-sync replicas for partitions that it leads; ends in ``AnswerTicket``."""
+
+    ticket: Ticket
+    leader: BrokerId
+    broker_epoch: int
+    wishes: Mapping[TopicPartition, IsrWish]
+
+
+@dataclass(frozen=True, slots=True)
+class ShutdownAsked:
+    """A broker wants to stop; ends in ``AnswerTicket`` with the partitions that it still leads."""
+
+    ticket: Ticket
+    broker: BrokerId
+    broker_epoch: int
+
+
 Event = (
     TermBegan
     | BrokersSeen
@@ -136,4 +156,6 @@ Event = (
     | BrokerAnswered
     | ElectionAsked
     | ReassignmentAsked
+    | IsrChangeAsked
+    | ShutdownAsked
 )

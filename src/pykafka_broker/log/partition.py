@@ -11,7 +11,7 @@ fails the partition goes offline and refuses everything with KAFKA_STORAGE_ERROR
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from pykafka_broker.log import lookups, partition_metadata, retention
@@ -37,7 +37,15 @@ from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import NO_TOPIC_ID, TopicId, TopicPartition
 from pykafka_broker.model.outcome import Fact, Level
 from pykafka_broker.model.time import Millis
-from pykafka_broker.wire.batch import BatchHeader, CorruptBatch, EndMarker, crc_is_right, headers, patch
+from pykafka_broker.wire.batch import (
+    BatchHeader,
+    CorruptBatch,
+    EndMarker,
+    TruncatedBatch,
+    crc_is_right,
+    headers,
+    patch,
+)
 from pykafka_broker.wire.pieces import FilePieces
 
 if TYPE_CHECKING:
@@ -272,7 +280,11 @@ class PartitionLog:
 
     def _append_copies(self, now: Millis, batches: Buffer) -> Appended:
         view = memoryview(batches)
-        found = [(header, view[position : position + header.size_bytes]) for position, header in headers(view)]
+        found = []
+        with suppress(TruncatedBatch):
+            # A leader cuts its answer off anywhere.
+            for position, header in headers(view):
+                found.append((header, view[position : position + header.size_bytes]))
         if not found:
             return Appended(self.log_end_offset, self.log_end_offset - 1, -1, self.log_start_offset)
         expected = self.log_end_offset
@@ -568,6 +580,9 @@ class PartitionLog:
     def truncate_to(self, offset: int, now: Millis) -> bool:
         """Forget everything from ``offset`` on, as a follower whose leader never had it; true if there was any."""
         if offset >= self.log_end_offset:
+            if self._epochs.truncate_from_end(self.log_end_offset):
+                # An epoch in which nothing was written: a leader that never had it would part from us here for ever.
+                self._write_epochs()
             return False
         with self._disk_failures():
             if offset < self._segments[0].base_offset:

@@ -35,14 +35,17 @@ from pykafka_broker.control.events import (
     DeletionsSeen,
     ElectionAsked,
     Event,
+    IsrChangeAsked,
     ReassignmentAsked,
+    ShutdownAsked,
     TermBegan,
     TopicAssignmentChanged,
     TopicsSeen,
 )
+from pykafka_broker.control.isr_changes import IsrWish
 from pykafka_broker.control.reassignment import Target
 from pykafka_broker.model.errors import ErrorCode, KafkaError, Unreachable
-from pykafka_broker.model.names import BrokerId, TopicPartition
+from pykafka_broker.model.names import BrokerId, TopicId, TopicPartition
 from pykafka_broker.model.outcome import Fact, Level, Ticket
 from pykafka_broker.runtime.changes import Changes
 from pykafka_broker.runtime.clock import Clock
@@ -51,6 +54,7 @@ from pykafka_broker.runtime.tickets import Tickets
 from pykafka_broker.zk import leadership, nodes
 from pykafka_broker.zk.port import Changes as Watch
 from pykafka_broker.zk.port import Coordination
+from pykafka_broker.zk.producer_ids import allocate_block
 
 Tell = Callable[[BrokerId, Any], Awaitable[Any]]
 """Sends a request to a broker and gives its response; ``Unreachable`` when that did not work."""
@@ -118,6 +122,44 @@ class ControlLoop:
             lambda ticket: ReassignmentAsked(ticket, wanted)
         )
         return found
+
+    async def change_isr(
+        self, leader: BrokerId, broker_epoch: int, wishes: Mapping[TopicPartition, IsrWish]
+    ) -> Mapping[TopicPartition, PartitionState | KafkaError]:
+        """What stands for each partition, or why not what its leader wants; NOT_CONTROLLER, STALE_BROKER_EPOCH."""
+        found: Mapping[TopicPartition, PartitionState | KafkaError] = await self._active_term().ask(
+            lambda ticket: IsrChangeAsked(ticket, leader, broker_epoch, wishes)
+        )
+        return found
+
+    async def shut_down(self, broker: BrokerId, broker_epoch: int) -> Collection[TopicPartition]:
+        """Have a broker's leaderships moved away; those that nobody else can take. NOT_CONTROLLER,
+        BROKER_NOT_AVAILABLE, STALE_BROKER_EPOCH.
+        """
+        found: Mapping[TopicPartition, None] = await self._active_term().ask(
+            lambda ticket: ShutdownAsked(ticket, broker, broker_epoch)
+        )
+        return tuple(found)
+
+    async def producer_id_block(self, broker: BrokerId, broker_epoch: int) -> range:
+        """Producer ids for a registered broker; NOT_CONTROLLER, BROKER_ID_NOT_REGISTERED, STALE_BROKER_EPOCH."""
+        term = self._active_term()
+        known = term.controller.cluster.brokers.get(broker)
+        if known is None:
+            raise KafkaError(ErrorCode.BROKER_ID_NOT_REGISTERED)
+        if known.epoch != broker_epoch:
+            raise KafkaError(ErrorCode.STALE_BROKER_EPOCH)
+        return await term.producer_id_block(broker)
+
+    def address(self, broker: BrokerId, listener: str) -> tuple[str, int] | None:
+        """Where the controller has to look for a broker's listener: its registration tells, before anybody is told."""
+        known = None if self._term is None else self._term.controller.cluster.brokers.get(broker)
+        endpoint = None if known is None else known.endpoint(listener)
+        return None if endpoint is None else (endpoint.host, endpoint.port)
+
+    def topic_name(self, topic_id: TopicId) -> str | None:
+        """The topic of that id, as the controller knows it; NOT_CONTROLLER."""
+        return self._active_term().controller.topic_name(topic_id)
 
     def moving(self) -> dict[TopicPartition, Assignment]:
         """Every partition with a reassignment in progress; NOT_CONTROLLER."""
@@ -207,6 +249,11 @@ class _Term:
         self._events.append(event(ticket))
         self._bell.set()
         return await self._tickets.reply_to(ticket)
+
+    async def producer_id_block(self, broker: BrokerId) -> range:
+        """The next block, which nobody else will be given."""
+        block = await allocate_block(self._tree, broker)
+        return range(block.block_start, block.block_end + 1)
 
     def refuse_all(self) -> None:
         """The term is over: whoever still waits for an answer has to ask another controller."""

@@ -17,12 +17,13 @@ from pykafka_broker.model.names import NO_BROKER, BrokerId
 from pykafka_broker.runtime.changes import Changes
 from pykafka_broker.runtime.metadata import BROKERS, Metadata
 from pykafka_broker.runtime.peers import Connect, Line
+from pykafka_broker.wire import messages
 
 RETRY_AFTER_S = 0.1
 """How long to wait before asking again, unless another controller is heard of before."""
 
 Here = Mapping[str, Callable[[Any], Awaitable[Any]]]
-"""Who answers each API when this broker is the controller; NOT_CONTROLLER when it is not any more."""
+"""Who answers each API when this broker is the controller; a ``KafkaError`` is an answer like any other."""
 
 
 class ControllerChannel:
@@ -56,7 +57,7 @@ class ControllerChannel:
             try:
                 return await self._here[api](body)
             except KafkaError as error:
-                raise Unreachable(f"this broker is not the controller any more: {error}") from error
+                return getattr(messages, f"{api}Response")(error_code=error.code)
         if controller != self._controller or self._line is None:
             self.close()
             if not self._metadata.is_alive(controller):

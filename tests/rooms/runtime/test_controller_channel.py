@@ -110,6 +110,16 @@ async def test_a_term_that_ends_meanwhile_does_not_end_the_asking(autojump_clock
     assert (await cluster.channel.ask("AllocateProducerIds", 0, QUESTION)).producer_id_start == 1000
 
 
+async def test_what_the_controller_refuses_is_told_as_if_it_were_another_broker() -> None:
+    async def here(body: Any) -> Any:
+        raise KafkaError(ErrorCode.STALE_BROKER_EPOCH)
+
+    cluster = Cluster(AllocateProducerIds=here)
+    cluster.elects(1)
+    answer = await cluster.channel.ask("AllocateProducerIds", 0, QUESTION)
+    assert answer.error_code == ErrorCode.STALE_BROKER_EPOCH
+
+
 async def test_without_a_controller_there_is_nobody_to_ask_once() -> None:
     cluster = Cluster()
     try:
