@@ -382,25 +382,6 @@ _GROUPS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
         ),
     ),
     (
-        "Belongs to the throttle on moves between log directories.",
-        (
-            _row(
-                "alter.log.dirs.replication.quota.window.num",
-                Kind.INT,
-                default=11,
-                rule=at_least(1),
-                importance=Importance.LOW,
-            ),
-            _row(
-                "alter.log.dirs.replication.quota.window.size.seconds",
-                Kind.INT,
-                default=1,
-                rule=at_least(1),
-                importance=Importance.LOW,
-            ),
-        ),
-    ),
-    (
         "Former name of delegation.token.secret.key.",
         (_row("delegation.token.master.key", Kind.PASSWORD, default=None),),
     ),

@@ -18,6 +18,22 @@ class ClusterSettings(Section):
         importance=Importance.LOW,
         says="A Java class, which this broker cannot run.",
     )
+    alter_log_dirs_replication_quota_window_num: int = setting(
+        "alter.log.dirs.replication.quota.window.num",
+        Kind.INT,
+        default=11,
+        rule=at_least(1),
+        importance=Importance.LOW,
+        says="Windows that the throttle on moves between log directories averages over.",
+    )
+    alter_log_dirs_replication_quota_window_size_seconds: int = setting(
+        "alter.log.dirs.replication.quota.window.size.seconds",
+        Kind.INT,
+        default=1,
+        rule=at_least(1),
+        importance=Importance.LOW,
+        says="Length of such a window.",
+    )
     auto_create_topics_enable: bool = setting(
         "auto.create.topics.enable",
         Kind.BOOLEAN,

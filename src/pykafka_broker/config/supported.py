@@ -24,7 +24,9 @@ TOPIC_KEYS = _rooms(
         message.timestamp.difference.max.ms message.timestamp.type min.cleanable.dirty.ratio min.compaction.lag.ms
         retention.bytes retention.ms segment.bytes segment.index.bytes segment.jitter.ms segment.ms
     """,
-    runtime="flush.ms min.insync.replicas",
+    runtime="""
+        flush.ms follower.replication.throttled.replicas leader.replication.throttled.replicas min.insync.replicas
+    """,
     api="message.downconversion.enable",
     app="unclean.leader.election.enable",
 )
@@ -48,11 +50,13 @@ BROKER_KEYS = _rooms(
         offset.metadata.max.bytes offsets.retention.check.interval.ms offsets.retention.minutes
     """,
     runtime="""
+        alter.log.dirs.replication.quota.window.num alter.log.dirs.replication.quota.window.size.seconds
         log.cleaner.backoff.ms log.cleaner.enable
         log.flush.offset.checkpoint.interval.ms log.flush.scheduler.interval.ms
         log.flush.start.offset.checkpoint.interval.ms log.initial.task.delay.ms log.retention.check.interval.ms
         num.partitions offsets.topic.num.partitions offsets.topic.replication.factor offsets.topic.segment.bytes
-        producer.id.expiration.ms replica.high.watermark.checkpoint.interval.ms transaction.state.log.min.isr
+        producer.id.expiration.ms replica.high.watermark.checkpoint.interval.ms
+        replication.quota.window.num replication.quota.window.size.seconds transaction.state.log.min.isr
         transaction.state.log.num.partitions transaction.state.log.replication.factor
         transaction.state.log.segment.bytes
     """,

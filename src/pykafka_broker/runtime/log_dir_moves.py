@@ -25,6 +25,7 @@ from pykafka_broker.runtime.changes import Changes
 from pykafka_broker.runtime.clock import Clock
 from pykafka_broker.runtime.leaderships import Leaderships
 from pykafka_broker.runtime.log_keeper import Kept, LogKeeper, follow
+from pykafka_broker.runtime.throttles import UNTHROTTLED, Throttle
 from pykafka_broker.store.directories import has_room_for_future
 from pykafka_broker.store.reading import read_pieces
 from pykafka_broker.wire.batch import CorruptBatch, TruncatedBatch, headers, read_header
@@ -37,6 +38,9 @@ LAST_BYTES = 64 * 1024
 """How much may be copied at once while everybody else waits; doubled whenever appends were faster."""
 
 MOST_LAST_BYTES = 8 << 20
+
+HELD_BACK_S = 0.1
+"""How long a move rests before it asks again whether it may go on."""
 
 
 class LogDirMoves:
@@ -51,12 +55,14 @@ class LogDirMoves:
         note: Callable[[Fact], None],
         *,
         at_once: int = 1,
+        throttle: Throttle = UNTHROTTLED,
     ) -> None:
         self._keeper = keeper
         self._leaderships = leaderships
         self._changes = changes
         self._clock = clock
         self._note = note
+        self._throttle = throttle
         self._limiter = trio.CapacityLimiter(at_once)
         self._due_in, self._due_out = trio.open_memory_channel[tuple[TopicPartition, Kept]](float("inf"))
 
@@ -139,7 +145,11 @@ class LogDirMoves:
             self._align(kept.log, copy.log)
             pieces = _missing(kept.log, copy.log, PORTION_BYTES)
             if pieces is not None:
-                await keeper.worker.run(partial(_take, copy.log, pieces, self._clock()))
+                if self._throttle.holds_back(partition):
+                    await trio.sleep(HELD_BACK_S)
+                else:
+                    taken = await keeper.worker.run(partial(_take, copy.log, pieces, self._clock()))
+                    self._throttle.moved(partition, taken)
                 continue
             follow(kept.log, copy.log)
             await keeper.sync_copy(copy)
@@ -164,7 +174,9 @@ class LogDirMoves:
         while (pieces := _missing(kept.log, copy.log, last_bytes)) is not None:
             if last_bytes <= 0:
                 return False
-            last_bytes -= _take(copy.log, pieces, self._clock())
+            taken = _take(copy.log, pieces, self._clock())
+            self._throttle.moved(partition, taken)
+            last_bytes -= taken
         log = self._keeper.replace(partition)
         leadership = self._leaderships.get(partition)
         if leadership is not None:

@@ -13,6 +13,7 @@ from uuid import UUID
 import pytest
 import trio
 import trio.testing
+from trio.testing import MockClock
 
 from pykafka_broker.config.broker import BrokerSettings
 from pykafka_broker.config.topic import TopicSettings
@@ -23,7 +24,7 @@ from pykafka_broker.model.outcome import Fact
 from pykafka_broker.model.time import Millis
 from pykafka_broker.runtime.changes import Changes
 from pykafka_broker.runtime.leaderships import Leadership, Leaderships
-from pykafka_broker.runtime.log_dir_moves import LogDirMoves
+from pykafka_broker.runtime.log_dir_moves import HELD_BACK_S, LogDirMoves
 from pykafka_broker.runtime.log_keeper import LogKeeper
 from pykafka_broker.runtime.metadata import Metadata
 from pykafka_broker.store.directories import DirectoryError
@@ -201,6 +202,43 @@ async def test_what_is_appended_while_it_moves_is_there_too(paths: list[Path]) -
         assert broker.values() == [*numbers(10), *written]
     async with started(paths) as broker:
         assert broker.values() == [*numbers(10), *written]
+
+
+class Turnstile:
+    """Lets a move go on only every so often, and counts."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.moved_bytes = 0
+
+    def holds_back(self, partition: TopicPartition) -> bool:
+        assert partition == T0
+        self.asked += 1
+        return self.asked % 3 != 0
+
+    def moved(self, partition: TopicPartition, size_bytes: int) -> None:
+        self.moved_bytes += size_bytes
+
+
+async def test_a_move_that_is_held_back_rests_and_goes_on(paths: list[Path], autojump_clock: MockClock) -> None:
+    async with started(paths) as broker:
+        for value in numbers(100):
+            broker.append(value)
+        turnstile = Turnstile()
+        moves = LogDirMoves(
+            broker.keeper, broker.leaderships, broker.changes, lambda: NOW, broker.facts.append, throttle=turnstile
+        )
+        moves.move(T0, broker.path(1))
+        began = autojump_clock.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(moves.run)
+            while broker.keeper.copies:
+                await trio.sleep(HELD_BACK_S / 4)
+            nursery.cancel_scope.cancel()
+        assert autojump_clock.current_time() - began >= HELD_BACK_S * (turnstile.asked // 3 * 2)
+        assert turnstile.asked >= 3
+        assert broker.values() == numbers(100)
+        assert turnstile.moved_bytes == broker.leaderships.leader(T0).log.size_bytes
 
 
 async def test_who_waits_for_a_flush_while_it_moves_is_served(paths: list[Path]) -> None:
