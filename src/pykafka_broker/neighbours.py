@@ -25,9 +25,10 @@ from pykafka_broker.runtime.control_loop import ControlLoop
 from pykafka_broker.runtime.controller_channel import ControllerChannel
 from pykafka_broker.runtime.isr_changes import IsrChanges
 from pykafka_broker.runtime.leaderships import Leaderships
-from pykafka_broker.runtime.metadata import Metadata
+from pykafka_broker.runtime.metadata import BROKERS, Metadata
 from pykafka_broker.runtime.peers import Line
 from pykafka_broker.runtime.replication import Replication
+from pykafka_broker.runtime.throttles import Throttle
 from pykafka_broker.wire import messages
 
 log = logging.getLogger(__name__)
@@ -58,12 +59,14 @@ class Neighbours:
         changes: Changes,
         clock: Clock,
         note: Callable[[Fact], None],
+        throttle: Throttle,
     ) -> None:
         self._me = me
         self._settings = settings
         self._metadata = metadata
         self._leaderships = leaderships
         self._control_loop = control_loop
+        self._changes = changes
         self._listener = read_listeners(settings).inter_broker
         self._broker_epoch = -1
         self._told: dict[BrokerId, Line] = {}
@@ -81,7 +84,7 @@ class Neighbours:
         )
         self._isr_changes = IsrChanges(me, leaderships, self.channel.ask, settings.replica_lag_time_max_ms)
         self._replication = Replication(
-            me, settings, settings.num_replica_fetchers, self._connect_to_leader, changes, clock, note
+            me, settings, settings.num_replica_fetchers, self._connect_to_leader, changes, clock, note, throttle
         )
         leaderships.surroundings.propose_isr = self._isr_changes.propose
         leaderships.on_follow = self._replication.follow
@@ -145,18 +148,31 @@ class Neighbours:
             response = await self.channel.ask("AllocateProducerIds", 0, request)
             if not response.error_code:
                 return range(response.producer_id_start, response.producer_id_start + response.producer_id_len)
-            log.info("no producer ids for now: %s", ErrorCode.of(response.error_code).name)
+            log.debug("no producer ids for now: %s", ErrorCode.of(response.error_code).name)
             await trio.sleep(PRODUCER_IDS_RETRY_S)
+
+    @property
+    def _is_alone(self) -> bool:
+        return set(self._metadata.brokers) <= {self._me}
+
+    async def _alone_or_after(self, limit_ms: int) -> None:
+        """Return when no other broker is alive any more, or after so long."""
+        with trio.move_on_after(limit_ms / 1000):
+            while not self._is_alone:
+                await self._changes.wait([BROKERS])
 
     async def hand_over(self) -> None:
         """Have all leaderships moved to other brokers before this one goes (``KafkaServer.controlledShutdown``)."""
         settings = self._settings
-        if not settings.controlled_shutdown_enable or set(self._metadata.brokers) <= {self._me}:
+        if not settings.controlled_shutdown_enable:
             return
         request = messages.ControlledShutdownRequest(broker_id=self._me, broker_epoch=self._broker_epoch)
         for attempt in range(settings.controlled_shutdown_max_retries):
             if attempt:
-                await trio.sleep(settings.controlled_shutdown_retry_backoff_ms / 1000)
+                await self._alone_or_after(settings.controlled_shutdown_retry_backoff_ms)
+            if self._is_alone:
+                # Apache Kafka goes on asking; but there is nobody to whom anything could be handed.
+                return
             try:
                 response = await self.channel.ask_once("ControlledShutdown", _CONTROLLED_SHUTDOWN, request)
             except Unreachable as error:
