@@ -64,6 +64,7 @@ from pykafka_broker.runtime.membership import Membership
 from pykafka_broker.runtime.metadata import BROKERS, Metadata
 from pykafka_broker.runtime.producer_ids import ProducerIds
 from pykafka_broker.runtime.shards import Shards
+from pykafka_broker.runtime.throttles import follower_throttle, leader_throttle, move_throttle
 from pykafka_broker.runtime.topics import Topics
 from pykafka_broker.store.directories import DirectoryError
 from pykafka_broker.store.meta import Meta
@@ -246,6 +247,7 @@ class _Broker:
             clock,
             _say_about("log"),
             at_once=settings.num_replica_alter_log_dirs_threads or len(settings.directories),
+            throttle=move_throttle(self.configs, clock),
         )
         inter_broker = read_listeners(settings).inter_broker
         self.control_loop = ControlLoop(
@@ -322,6 +324,7 @@ class _Broker:
             self.changes,
             self.clock,
             _say_about("replication"),
+            follower_throttle(self.me, self.configs, self.clock),
         )
         await services.start(self.neighbours.run)
 
@@ -430,6 +433,7 @@ class _Broker:
                     self.changes,
                     self.clock,
                     lambda: self.configs.broker.fetch_max_bytes,
+                    throttle=leader_throttle(self.me, self.configs, self.clock),
                 ),
                 OffsetApi(self.leaderships, self.changes, self.clock),
                 ProducerApi(self.producer_ids, self.leaderships),
