@@ -24,6 +24,9 @@ from pykafka_broker.wire.pieces import FilePieces
 _FETCH_WITH_IDS, _FETCH_WITH_NAMES = 17, 12
 _LIST_OFFSETS = 9
 _LATEST, _EARLIEST = -1, -2
+_SOON_MS = 50
+_ABOUT_TO_LEAD = {ErrorCode.UNKNOWN_LEADER_EPOCH, ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.UNKNOWN_TOPIC_ID}
+"""Who answers so has most likely not heard yet what the controller has told us: ask again soon, then ever later."""
 _SESSION_IS_OVER = {
     ErrorCode.FETCH_SESSION_ID_NOT_FOUND,
     ErrorCode.INVALID_FETCH_SESSION_EPOCH,
@@ -94,6 +97,8 @@ class _Followed:
     leader_end: int = -1
     """Where the leader's log ended when that had to be found out."""
     is_in_sync: bool = False
+    refusals: int = 0
+    """How often in a row the leader has said that it does not know yet that it leads."""
 
 
 class Follower:
@@ -279,6 +284,9 @@ class Follower:
                 # There is a newer leader; the controller will tell us, too.
                 self._say("FollowingFenced", partition, leader_epoch=one.leader_epoch)
                 self.unfollow(partition)
+            elif code in _ABOUT_TO_LEAD:
+                one.refusals += 1
+                self._rest(now, partition, code.name, _SOON_MS << min(one.refusals - 1, 10))
             else:
                 self._rest(now, partition, code.name)
         except CorruptBatch as problem:
@@ -293,6 +301,7 @@ class Follower:
 
     def _append(self, now: Millis, one: _Followed, entry: messages.FetchResponse.PartitionData, taken: Taken) -> None:
         log, partition = one.source.log, one.source.partition
+        one.refusals = 0
         records = entry.records
         assert not isinstance(records, FilePieces), "what was received is in memory"
         if records:
@@ -382,8 +391,11 @@ class Follower:
         self._session.restart()
         self._resting = dict.fromkeys(self._followed, Millis(now + self._settings.replica_fetch_backoff_ms))
 
-    def _rest(self, now: Millis, partition: TopicPartition, why: str) -> None:
-        self._resting[partition] = Millis(now + self._settings.replica_fetch_backoff_ms)
+    def _rest(self, now: Millis, partition: TopicPartition, why: str, limit_ms: int | None = None) -> None:
+        """Ask nothing of a partition for ``replica.fetch.backoff.ms``, or less."""
+        rest_ms = self._settings.replica_fetch_backoff_ms
+        rest_ms = rest_ms if limit_ms is None else min(rest_ms, limit_ms)
+        self._resting[partition] = Millis(now + rest_ms)
         self._changed[partition] = None
         self._say("FollowingRests", partition, why=why)
 

@@ -1,0 +1,237 @@
+"""Several brokers on one ZooKeeper as processes on loopback: ours, Apache Kafka's, or both in one cluster.
+
+Each can be stopped, killed, paused and started again by itself. What is done to them, and what is expected of them then,
+is left to the callers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from compat.servers import (
+    APACHE_KAFKA,
+    COMPILED_ONCE,
+    Server,
+    _home,
+    _java,
+    _write_properties,
+    free_port,
+)
+from compat.waiting import until
+from tests.cluster.zookeeper import ZooKeeper
+
+OURS: Final = "ours"
+APACHE: Final = "apache"
+SESSION_TIMEOUT_MS: Final = 6_000
+
+SETTINGS: Final[Mapping[str, str]] = {
+    "zookeeper.session.timeout.ms": str(SESSION_TIMEOUT_MS),
+    "default.replication.factor": "3",
+    "min.insync.replicas": "2",
+    "num.partitions": "1",
+    "offsets.topic.num.partitions": "3",
+    "offsets.topic.replication.factor": "3",
+    "transaction.state.log.num.partitions": "3",
+    "transaction.state.log.replication.factor": "3",
+    "transaction.state.log.min.isr": "2",
+    "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": "1000",
+    "replica.lag.time.max.ms": "10000",
+    "log.retention.ms": "-1",
+    "controlled.shutdown.retry.backoff.ms": "1000",
+}
+"""What every broker of a cluster is started with: three copies, two of them enough, and a session that ends soon."""
+
+
+class Member(Server):
+    """One broker of a cluster."""
+
+    number: int = -1
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is there, paused or not."""
+        return self._process is not None and self._process.poll() is None
+
+    def pause(self) -> None:
+        """Let it hang: its connections stay open and nothing is answered."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after `pause`."""
+        os.kill(self.pid, signal.SIGCONT)
+
+
+@dataclass
+class Cluster:
+    """Brokers by their numbers, and the ZooKeeper that they share."""
+
+    zookeeper: str
+    members: dict[int, Member] = field(default_factory=dict)
+
+    @property
+    def bootstrap(self) -> str:
+        """All brokers, as clients take them."""
+        return ",".join(member.bootstrap for member in self.members.values())
+
+    def start(self) -> None:
+        """Start all brokers at once and return when each of them knows all of them."""
+        for member in self.members.values():
+            member.start(wait=False)
+        self.await_members()
+
+    def admin(self, **settings: Any) -> AdminClient:
+        """A client for questions about the cluster."""
+        quiet = {"bootstrap.servers": self.bootstrap, "log_level": 0, "socket.timeout.ms": 5000}
+        return AdminClient(quiet | settings)
+
+    def await_members(self, within_s: float = 90) -> None:
+        """Return when every broker tells of all that run."""
+        running = {number for number, member in self.members.items() if member.is_running}
+
+        def all_know() -> bool:
+            return all(_told_by(self.members[number])[0] == running for number in running)
+
+        until(all_know, within_s=within_s, what=f"brokers {sorted(running)} to know each other")
+
+    def await_in_sync(self, within_s: float = 60) -> None:
+        """Return when every partition has a leader and all of its replicas in sync, as every running broker tells."""
+        for member in self.members.values():
+            if member.is_running:
+                until(
+                    lambda member=member: _is_whole(member),  # type: ignore[misc]
+                    within_s=within_s,
+                    what=f"all replicas to be in sync, says broker {member.number}",
+                )
+
+    def make_topic(
+        self, name: str, partitions: int, replicas: int = 3, config: Mapping[str, str] | None = None
+    ) -> None:
+        """Have a topic made, and wait until every broker knows its leaders."""
+        admin = self.admin()
+        wanted = NewTopic(name, partitions, replicas, config=dict(config or {}))
+        admin.create_topics([wanted], operation_timeout=30, request_timeout=30)[name].result(40)
+        self.await_in_sync()
+
+    def leader(self, topic: str, partition: int = 0) -> int:
+        """Who leads a partition, -1 for nobody."""
+        found = self.admin().list_topics(topic, timeout=10).topics[topic]
+        return int(found.partitions[partition].leader)
+
+    def controller(self) -> int:
+        """Who is the controller, as any running broker tells; -1 for nobody."""
+        for member in self.members.values():
+            if member.is_running:
+                found = _told_by(member)[1]
+                if found >= 0:
+                    return found
+        return -1
+
+    def logs(self, last_bytes: int = 3000) -> str:
+        """The end of each broker's log."""
+        parts = []
+        for member in self.members.values():
+            text = member.log_file.read_text(errors="replace") if member.log_file.exists() else ""
+            parts.append(f"--- broker {member.number} ({member.name}) ---\n{text[-last_bytes:]}")
+        return "\n".join(parts)
+
+
+def _told_by(member: Member) -> tuple[set[int], int]:
+    """Which brokers, and which controller, a broker tells of; nothing when it does not answer."""
+    try:
+        found = AdminClient(
+            {"bootstrap.servers": member.bootstrap, "log_level": 0, "socket.timeout.ms": 2000}
+        ).list_topics(timeout=2)
+    except Exception:
+        return set(), -1
+    return set(found.brokers), int(found.controller_id)
+
+
+def _is_whole(member: Member) -> bool:
+    try:
+        found = AdminClient(
+            {"bootstrap.servers": member.bootstrap, "log_level": 0, "socket.timeout.ms": 2000}
+        ).list_topics(timeout=2)
+    except Exception:
+        return False
+    return all(
+        partition.leader >= 0 and set(partition.isrs) == set(partition.replicas)
+        for topic in found.topics.values()
+        for partition in topic.partitions.values()
+    )
+
+
+def _command(kind: str, properties: Path, heap: str) -> list[str]:
+    if kind == OURS:
+        return [sys.executable, "-m", "pykafka_broker", "start", str(properties)]
+    return _java(APACHE_KAFKA, heap, "kafka.Kafka", str(properties))
+
+
+@contextlib.contextmanager
+def cluster(
+    kinds: Sequence[str],
+    zookeeper: str,
+    properties: Mapping[str, str] | None = None,
+    *,
+    first: int = 0,
+    heap: str = "300m",
+    start: bool = True,
+) -> Iterator[Cluster]:
+    """Brokers of these kinds, numbered from `first`, on a ZooKeeper (`host:port/chroot`), all running."""
+    with contextlib.ExitStack() as stack:
+        made = Cluster(zookeeper)
+        for number, kind in enumerate(kinds, first):
+            home = stack.enter_context(_home(f"broker-{number}"))
+            port = free_port()
+            settings = {
+                "broker.id": str(number),
+                "listeners": f"PLAINTEXT://127.0.0.1:{port}",
+                "log.dirs": str(home / "data"),
+                "zookeeper.connect": zookeeper,
+                **SETTINGS,
+                **(properties or {}),
+            }
+            _write_properties(home / "server.properties", settings)
+            member = Member(
+                f"{kind} {number}",
+                _command(kind, home / "server.properties", heap),
+                port,
+                home,
+                zookeeper=zookeeper,
+                environment=COMPILED_ONCE if kind == OURS else {},
+            )
+            member.number = number
+            made.members[number] = member
+            stack.callback(_end, member)
+        if start:
+            made.start()
+        yield made
+
+
+def _end(member: Member) -> None:
+    if member.is_running:
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            member.resume()
+    member.kill()
+
+
+@contextlib.contextmanager
+def own_zookeeper() -> Iterator[str]:
+    """A ZooKeeper of one server, with ticks so short that sessions end when they should; where it is."""
+    with _home("zookeeper") as home:
+        server = ZooKeeper(home)
+        server.start()
+        try:
+            yield server.connect
+        finally:
+            server.kill()
