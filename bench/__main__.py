@@ -1,7 +1,7 @@
-"""`python -m bench [--rounds N] [--megabytes N]`: prints one Markdown table and keeps it in `bench/results`.
+"""`python -m bench [--rounds N] [--brokers 1|3]`: prints one Markdown table and keeps it in `bench/results`.
 
-Both brokers are started fresh in every round, one after the other, never at once; the order changes from round to
-round. Progress goes to standard error.
+A lone broker is measured, and three of them as a cluster. Ours and Apache Kafka's are started fresh in every round, one
+after the other, never at once; the order changes from round to round. Progress goes to standard error.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import report
-from bench.rounds import OURS, THEIRS, Amounts, measure
+from bench import clusters, report
+from bench.clusters import measure_cluster
+from bench.rounds import OURS, ROWS, THEIRS, Amounts, measure
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -27,21 +28,30 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=500, help="per round, produced and consumed (default: 500)")
     parser.add_argument("--requests", type=int, default=30_000, help="one-record requests per round (default: 30000)")
     parser.add_argument("--latency-s", type=int, default=10, help="seconds of latency measurement (default: 10)")
+    parser.add_argument("--replicated-megabytes", type=int, default=500, help="the same for three brokers (500)")
     parser.add_argument("--only", choices=("ours", "theirs"), help="measure one of the two")
+    parser.add_argument("--brokers", type=int, choices=(1, 3), help="measure a lone broker only, or a cluster only")
     chosen = parser.parse_args()
     names = {"ours": [OURS], "theirs": [THEIRS]}.get(chosen.only, [OURS, THEIRS])
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     begun = time.monotonic()
     for turn in range(chosen.rounds):
-        amounts = Amounts(chosen.megabytes, chosen.requests, chosen.latency_s, check=turn == 0)
+        amounts = Amounts(
+            chosen.megabytes, chosen.replicated_megabytes, chosen.requests, chosen.latency_s, check=turn == 0
+        )
         for name in names if turn % 2 == 0 else names[::-1]:
 
             def say(what: str, name: str = name, turn: int = turn) -> None:
                 elapsed_s = time.monotonic() - begun
                 print(f"[{elapsed_s:5.0f} s] round {turn + 1}/{chosen.rounds} {name}: {what}", file=sys.stderr)
 
-            rounds[name].append(measure(name, amounts, say))
-    text = f"{report.table(rounds)}\n\n{report.surroundings(rounds, os.cpu_count() or 0)}\n"
+            found: dict[str, float] = {}
+            if chosen.brokers != 3:
+                found |= measure(name, amounts, say)
+            if chosen.brokers != 1:
+                found |= measure_cluster(name, amounts, say)
+            rounds[name].append(found)
+    text = f"{report.table(ROWS | clusters.ROWS, rounds)}\n\n{report.surroundings(rounds, os.cpu_count() or 0)}\n"
     RESULTS.mkdir(exist_ok=True)
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     (RESULTS / f"{stamp}.json").write_text(json.dumps(rounds, indent=1))

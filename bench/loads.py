@@ -28,20 +28,26 @@ class Lost(RuntimeError):
     """What was acknowledged did not come back."""
 
 
-def make_topic(bootstrap: str, name: str, partitions: int) -> None:
-    """Create the topic and wait for its leaders."""
+def make_topic(bootstrap: str, name: str, partitions: int, replicas: int = 1) -> None:
+    """Create the topic and wait for its leaders, and for their followers to be in sync."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    admin.create_topics([NewTopic(name, partitions, 1)])[name].result(30)
+    admin.create_topics([NewTopic(name, partitions, replicas)])[name].result(30)
     while True:
-        found = admin.list_topics(name, timeout=10).topics[name].partitions
-        if len(found) == partitions and all(partition.leader >= 0 for partition in found.values()):
+        found = admin.list_topics(name, timeout=10).topics[name].partitions.values()
+        if len(found) == partitions and all(one.leader >= 0 and len(one.isrs) == replicas for one in found):
             return
         time.sleep(0.02)
 
 
-def produce(bootstrap: str, count: int, size: int) -> dict[str, float]:
-    """`count` records of `size` bytes, acks=all, as fast as they go. Records carry their number."""
-    make_topic(bootstrap, "bulk", PARTITIONS)
+def produce(
+    bootstrap: str, count: int, size: int, partitions: int = PARTITIONS, replicas: int = 1, turn: int = 0
+) -> dict[str, float]:
+    """`count` records of `size` bytes, acks=all, as fast as they go, into a topic of each `turn`.
+
+    Records carry their number.
+    """
+    topic = f"bulk-{turn}"
+    make_topic(bootstrap, topic, partitions, replicas)
     failures: list[KafkaError] = []
     producer = Producer(
         {
@@ -54,14 +60,14 @@ def produce(bootstrap: str, count: int, size: int) -> dict[str, float]:
             "on_delivery": lambda problem, _: failures.append(problem),
         }
     )
-    producer.list_topics("bulk", timeout=10)
+    producer.list_topics(topic, timeout=10)
     filler = bytes(index * 7 & 0xFF for index in range(size - _SEQUENCE.size))
     begun = time.perf_counter()
     for number in range(count):
         value = _SEQUENCE.pack(number) + filler
         while True:
             try:
-                producer.produce("bulk", value, partition=number % PARTITIONS)
+                producer.produce(topic, value, partition=number % partitions)
                 break
             except BufferError:
                 producer.poll(0.01)
@@ -74,9 +80,11 @@ def produce(bootstrap: str, count: int, size: int) -> dict[str, float]:
     return {"seconds": took, "megabytes": count * size / 1e6}
 
 
-def consume(bootstrap: str, count: int, size: int, check: int) -> dict[str, float]:
+def consume(
+    bootstrap: str, count: int, size: int, check: int, partitions: int = PARTITIONS, turn: int = 0
+) -> dict[str, float]:
     """All that `produce` wrote, from the beginning. With `check`, every record's number is looked at as well."""
-    consumer = _reader(bootstrap, "bulk", PARTITIONS)
+    consumer = _reader(bootstrap, f"bulk-{turn}", partitions)
     found = 0
     held = 0
     seen = bytearray(count) if check else bytearray()

@@ -6,20 +6,22 @@ import platform
 import statistics
 from collections.abc import Mapping, Sequence
 
-from bench.rounds import OURS, ROWS, THEIRS
+from bench.rounds import OURS, THEIRS, Row
 
 Rounds = Mapping[str, Sequence[Mapping[str, float]]]
 
 
-def table(rounds: Rounds) -> str:
-    """Median of each row for both brokers, how many times as good ours is, and the spread (least to most)."""
+def table(rows: Mapping[str, Row], rounds: Rounds) -> str:
+    """Median of each row that was measured, for both, how many times as good ours is, and the spread, least to most."""
     lines = [
         f"| row | unit | {OURS} | {THEIRS} | ours is better by | spread ours | spread Apache Kafka |",
         "|---|---|--:|--:|--:|--:|--:|",
     ]
-    for key, row in ROWS.items():
-        ours = [found[key] for found in rounds.get(OURS, [])]
-        theirs = [found[key] for found in rounds.get(THEIRS, [])]
+    for key, row in rows.items():
+        ours = [found[key] for found in rounds.get(OURS, []) if key in found]
+        theirs = [found[key] for found in rounds.get(THEIRS, []) if key in found]
+        if not ours and not theirs:
+            continue
         ratio = "-"
         if ours and theirs:
             here, there = statistics.median(ours), statistics.median(theirs)

@@ -49,6 +49,7 @@ class Amounts:
     """How much each load does."""
 
     megabytes: int = 500
+    replicated_megabytes: int = 500
     requests: int = 30_000
     latency_s: int = 10
     check: bool = False
@@ -106,11 +107,18 @@ def _start(server: Server) -> float:
 def _load(server: Server, load: str, **options: int) -> tuple[dict[str, float], float]:
     """What a load found, and the processor seconds that the broker used meanwhile."""
     before_s = cpu_s(server.pid)
-    with _client(load, server.bootstrap, *(f"{key}={value}" for key, value in options.items())) as client:
+    found = run_load(server.bootstrap, load, lambda: server.log_file.read_text()[-2000:], **options)
+    return found, cpu_s(server.pid) - before_s
+
+
+def run_load(bootstrap: str, load: str, logs: Callable[[], str], **options: int) -> dict[str, float]:
+    """What a load found. Raises `RuntimeError`, with what `logs` gives, when it failed."""
+    with _client(load, bootstrap, *(f"{key}={value}" for key, value in options.items())) as client:
         output, errors = client.communicate()
     if client.returncode != 0:
-        raise RuntimeError(f"{errors}\n{server.log_file.read_text()[-2000:]}")
-    return json.loads(output), cpu_s(server.pid) - before_s
+        raise RuntimeError(f"{errors}\n{logs()}")
+    found: dict[str, float] = json.loads(output)
+    return found
 
 
 def _client(load: str, *arguments: str) -> subprocess.Popen[str]:
