@@ -63,6 +63,7 @@ from pykafka_broker.runtime.log_keeper import LogKeeper
 from pykafka_broker.runtime.membership import Membership
 from pykafka_broker.runtime.metadata import BROKERS, Metadata
 from pykafka_broker.runtime.producer_ids import ProducerIds
+from pykafka_broker.runtime.replica_selection import RACK_AWARE, SelectReplica, no_selection, rack_aware
 from pykafka_broker.runtime.shards import Shards
 from pykafka_broker.runtime.throttles import follower_throttle, leader_throttle, move_throttle
 from pykafka_broker.runtime.topics import Topics
@@ -255,7 +256,11 @@ class _Broker:
             lambda: Controller(
                 me,
                 ControllerSettings(
-                    inter_broker_listener=inter_broker, delete_topic_enable=settings.delete_topic_enable
+                    inter_broker_listener=inter_broker,
+                    delete_topic_enable=settings.delete_topic_enable,
+                    auto_leader_rebalance_enable=settings.auto_leader_rebalance_enable,
+                    leader_imbalance_check_interval_seconds=settings.leader_imbalance_check_interval_seconds,
+                    leader_imbalance_per_broker_percentage=settings.leader_imbalance_per_broker_percentage,
                 ),
                 new_topic_id,
                 lambda topic: self.configs.topic_settings(topic).unclean_leader_election_enable,
@@ -338,6 +343,7 @@ class _Broker:
         for partition, one in self.keeper.logs.items():
             if topic in (None, partition.topic):
                 one.configure(settings or self.configs.topic_settings(partition.topic))
+        self.control_loop.settings_changed(topic)
 
     async def _report_failure(self) -> None:
         """Have the controller ask which of our partitions are still there (KIP-112)."""
@@ -433,6 +439,7 @@ class _Broker:
                     self.changes,
                     self.clock,
                     lambda: self.configs.broker.fetch_max_bytes,
+                    select=self._selection(),
                     throttle=leader_throttle(self.me, self.configs, self.clock),
                 ),
                 OffsetApi(self.leaderships, self.changes, self.clock),
@@ -458,6 +465,13 @@ class _Broker:
             ]
         )
         return routes
+
+    def _selection(self) -> SelectReplica:
+        """Where consumers are sent to read (KIP-392)."""
+        named = self.settings.replica_selector_class
+        if named not in (None, "", RACK_AWARE):
+            log.warning("replica.selector.class=%s cannot be run here: everybody reads from leaders", named)
+        return rack_aware if named == RACK_AWARE else no_selection
 
     def _limits(self) -> ConnectionLimits:
         settings = self.configs.broker

@@ -41,13 +41,24 @@ BROKER_KEYS = _rooms(
         max.incremental.fetch.session.cache.slots node.id num.replica.alter.log.dirs.threads offsets.commit.timeout.ms
         offsets.load.buffer.size
         offsets.topic.compression.codec reserved.broker.max.id security.inter.broker.protocol socket.listen.backlog.size
-        socket.request.max.bytes zookeeper.connect zookeeper.connection.timeout.ms zookeeper.max.in.flight.requests
-        zookeeper.session.timeout.ms
+        replica.lag.time.max.ms replica.selector.class socket.request.max.bytes zookeeper.connect
+        zookeeper.connection.timeout.ms zookeeper.max.in.flight.requests zookeeper.session.timeout.ms
     """,
-    control="default.replication.factor delete.topic.enable",
+    control="""
+        auto.leader.rebalance.enable default.replication.factor delete.topic.enable
+        leader.imbalance.check.interval.seconds leader.imbalance.per.broker.percentage
+    """,
     group="""
         group.initial.rebalance.delay.ms group.max.session.timeout.ms group.max.size group.min.session.timeout.ms
         offset.metadata.max.bytes offsets.retention.check.interval.ms offsets.retention.minutes
+    """,
+    log="""
+        replica.fetch.backoff.ms replica.fetch.max.bytes replica.fetch.min.bytes replica.fetch.response.max.bytes
+        replica.fetch.wait.max.ms
+    """,
+    neighbours="""
+        controlled.shutdown.enable controlled.shutdown.max.retries controlled.shutdown.retry.backoff.ms
+        controller.socket.timeout.ms num.replica.fetchers replica.socket.timeout.ms
     """,
     runtime="""
         alter.log.dirs.replication.quota.window.num alter.log.dirs.replication.quota.window.size.seconds

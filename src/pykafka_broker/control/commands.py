@@ -56,6 +56,18 @@ class ForgetDeletion:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetElection:
+    """Remove the node by which an old tool asked for an election."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteReassignments:
+    """Leave only these in the node by which old tools ask for reassignments; without any, remove it."""
+
+    left: Mapping[TopicPartition, Sequence[BrokerId]]
+
+
+@dataclass(frozen=True, slots=True)
 class TellBroker:
     """Send a request to a broker until it answers or is gone; ends in ``BrokerAnswered``."""
 
@@ -79,4 +91,14 @@ class Note:
     fact: Fact
 
 
-Command = WriteStates | WriteTopic | ForgetTopic | ForgetDeletion | TellBroker | AnswerTicket | Note
+Command = (
+    WriteStates
+    | WriteTopic
+    | ForgetTopic
+    | ForgetDeletion
+    | ForgetElection
+    | WriteReassignments
+    | TellBroker
+    | AnswerTicket
+    | Note
+)

@@ -11,15 +11,18 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from pykafka_broker.control import election
-from pykafka_broker.control.ballots import Ballot
+from pykafka_broker.control.balance import FIRST_AFTER_MS, out_of_place
+from pykafka_broker.control.ballots import Ballot, ElectionType
 from pykafka_broker.control.cluster import Assignment, Cluster, LiveBroker, PartitionState, Topic
 from pykafka_broker.control.commands import (
     AnswerTicket,
     Command,
     ForgetDeletion,
+    ForgetElection,
     ForgetTopic,
     Note,
     StateWrite,
+    WriteReassignments,
     WriteStates,
     WriteTopic,
 )
@@ -29,9 +32,13 @@ from pykafka_broker.control.events import (
     BrokersSeen,
     DeletionsSeen,
     ElectionAsked,
+    ElectionWritten,
     Event,
     IsrChangeAsked,
+    LogDirsFailed,
     ReassignmentAsked,
+    ReassignmentsWritten,
+    SettingsChanged,
     ShutdownAsked,
     StatesRefused,
     StatesWritten,
@@ -44,11 +51,11 @@ from pykafka_broker.control.events import (
 )
 from pykafka_broker.control.isr_changes import IsrPetition
 from pykafka_broker.control.outbox import EPOCH_DURING_DELETE, Outbox
-from pykafka_broker.control.reassignment import Reassignments, StateStep, StopStep, TopicStep
+from pykafka_broker.control.reassignment import Reassignments, StateStep, StopStep, Target, TopicStep
 from pykafka_broker.control.shutdown import Departure, refusal
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import BrokerId, TopicId, TopicPartition
-from pykafka_broker.model.outcome import Fact, Level, Ticket
+from pykafka_broker.model.outcome import NOBODY, Fact, Level, Ticket
 from pykafka_broker.model.time import Millis
 from pykafka_broker.wire import messages
 
@@ -59,6 +66,9 @@ class ControllerSettings:
 
     inter_broker_listener: str = "PLAINTEXT"
     delete_topic_enable: bool = True
+    auto_leader_rebalance_enable: bool = True
+    leader_imbalance_check_interval_seconds: int = 300
+    leader_imbalance_per_broker_percentage: int = 10
 
 
 class Controller:
@@ -94,6 +104,9 @@ class Controller:
         self._isr_writes: set[TopicPartition] = set()
         """Partitions whose write under way was asked for by their leader, who is answered and need not be told."""
         self._departures: list[Departure] = []
+        self._written_reassignments: dict[TopicPartition, Target] = {}
+        """What old tools want reassigned, as the node still tells that they read."""
+        self._balances_at: Millis | None = None
 
     def is_being_deleted(self, topic: str) -> bool:
         """Whether somebody wants the topic deleted and it is still there."""
@@ -115,7 +128,7 @@ class Controller:
         """What has to be done about an event, in this order."""
         match event:
             case TermBegan():
-                self._begin(event)
+                self._begin(now, event)
             case BrokersSeen(brokers):
                 self._see_brokers(brokers)
             case TopicsSeen(names, fresh):
@@ -144,6 +157,15 @@ class Controller:
                 self._isr_change_asked(event)
             case ShutdownAsked(ticket, broker, broker_epoch):
                 self._shutdown_asked(ticket, broker, broker_epoch)
+            case LogDirsFailed(brokers):
+                self._ask_for_replicas(brokers)
+            case ElectionWritten(partitions):
+                self._ballots.append(Ballot(NOBODY, ElectionType.PREFERRED, dict.fromkeys(partitions)))
+                self._commands.append(ForgetElection())
+            case ReassignmentsWritten(wanted):
+                self._see_reassignments(wanted)
+            case SettingsChanged(topic):
+                self._settle(self.cluster.partitions() if topic is None else self.cluster.partitions_of(topic))
         return self._conclude(now)
 
     def next_deadline(self) -> Millis | None:
@@ -153,11 +175,23 @@ class Controller:
             for one in self._deletions.values()
             if one.stage is Stage.WAITING and one.not_before > AT_ONCE
         ]
+        if self._balances_at is not None:
+            resting.append(self._balances_at)
         return min(resting, default=None)
 
     def tick(self, now: Millis) -> tuple[Command, ...]:
         """Try again what rested until now."""
+        if self._balances_at is not None and now >= self._balances_at:
+            self._balances_at = Millis(now + self._settings.leader_imbalance_check_interval_seconds * 1000)
+            self._balance()
         return self._conclude(now)
+
+    def _balance(self) -> None:
+        percentage = self._settings.leader_imbalance_per_broker_percentage
+        found = out_of_place(self.cluster, percentage, self.is_being_deleted)
+        if found:
+            self._note("LeadersOutOfPlace", partitions=len(found))
+            self._ballots.append(Ballot(NOBODY, ElectionType.PREFERRED, dict.fromkeys(found)))
 
     # What is decided after every event
 
@@ -168,6 +202,7 @@ class Controller:
         self._hold_elections()
         self._change_isrs()
         self._let_go()
+        self._tidy_reassignments()
         if self._arriving and not self._writing:
             self._let_in()
             self._resume_deletions(now)
@@ -265,7 +300,35 @@ class Controller:
         for petition in self._reassignments.answered():
             self._commands.append(AnswerTicket(petition.ticket, petition.verdicts))
 
+    # What old tools write
+
+    def _see_reassignments(self, wanted: Mapping[TopicPartition, Target]) -> None:
+        known = self._written_reassignments
+        fresh = {partition: target for partition, target in wanted.items() if known.get(partition) != target}
+        self._written_reassignments = dict(wanted)
+        if fresh:
+            self._reassignments.ask(NOBODY, fresh, self.cluster, self.is_being_deleted)
+
+    def _tidy_reassignments(self) -> None:
+        """Take out of the node what has come true, or cannot."""
+        written = self._written_reassignments
+        over = [partition for partition in written if not self._reassignments.is_active(partition)]
+        if over:
+            for partition in over:
+                del written[partition]
+            self._commands.append(WriteReassignments(dict(written)))
+
     # What brokers ask for
+
+    def _ask_for_replicas(self, brokers: Collection[BrokerId]) -> None:
+        """Tell brokers again what they host: for what they have lost they answer KAFKA_STORAGE_ERROR."""
+        for broker in brokers:
+            self._note("LogDirectoryFailed", Level.WARNING, broker=broker)
+            for partition in self.cluster.partitions():
+                assignment = self.cluster.assignment(partition)
+                if assignment is not None and broker in assignment.replicas and self._may_be_told(partition):
+                    self._outbox.lead((broker,), partition)
+        self._flush()
 
     def _isr_change_asked(self, event: IsrChangeAsked) -> None:
         known = self.cluster.brokers.get(event.leader)
@@ -314,9 +377,11 @@ class Controller:
 
     # The term begins
 
-    def _begin(self, event: TermBegan) -> None:
+    def _begin(self, now: Millis, event: TermBegan) -> None:
         cluster = self.cluster
         self._controller_epoch = event.controller_epoch
+        if self._settings.auto_leader_rebalance_enable:
+            self._balances_at = Millis(now + FIRST_AFTER_MS)
         cluster.brokers = {broker.broker_id: broker for broker in event.brokers}
         cluster.topics = dict(event.topics)
         cluster.states = {

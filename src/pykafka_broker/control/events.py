@@ -142,6 +142,34 @@ class ShutdownAsked:
     broker_epoch: int
 
 
+@dataclass(frozen=True, slots=True)
+class LogDirsFailed:
+    """These brokers have lost a log directory, and have to be asked which partitions were in it."""
+
+    brokers: Collection[BrokerId]
+
+
+@dataclass(frozen=True, slots=True)
+class ElectionWritten:
+    """An old tool wants preferred leaders elected, by a node of the tree, which has to go when that is done."""
+
+    partitions: Collection[TopicPartition]
+
+
+@dataclass(frozen=True, slots=True)
+class ReassignmentsWritten:
+    """This is what old tools want reassigned, by a node of the tree; nothing when there is none."""
+
+    wanted: Mapping[TopicPartition, Target]
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsChanged:
+    """Unclean elections may be allowed now, of one topic or (``None``) of any."""
+
+    topic: str | None
+
+
 Event = (
     TermBegan
     | BrokersSeen
@@ -158,4 +186,8 @@ Event = (
     | ReassignmentAsked
     | IsrChangeAsked
     | ShutdownAsked
+    | LogDirsFailed
+    | ElectionWritten
+    | ReassignmentsWritten
+    | SettingsChanged
 )

@@ -167,6 +167,12 @@ class Reassignments:
     def _active(self) -> set[TopicPartition]:
         return {*self._wanted, *self.moving, *self._due, *self._meant, *self._ending}
 
+    def is_active(self, partition: TopicPartition) -> bool:
+        """Whether the partition is moving, or is about to."""
+        return any(
+            partition in some for some in (self._wanted, self.moving, self._due, self._meant, self._ending)
+        ) or any(partition in petition.open for petition in self.petitions)
+
     def steps(
         self, cluster: Cluster, controller_epoch: int, is_busy: Callable[[TopicPartition], bool]
     ) -> Iterator[Step]:

@@ -11,6 +11,9 @@ from typing import Any, Generic, NewType, TypeVar
 Ticket = NewType("Ticket", int)
 """Stands for a caller who is waiting for an answer; the room that decides knows nothing else of the caller."""
 
+NOBODY = Ticket(0)
+"""A ticket that was given to nobody: what is done for the broker itself is answered to it."""
+
 Reply = TypeVar("Reply")
 Stored = TypeVar("Stored")
 

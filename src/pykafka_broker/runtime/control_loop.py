@@ -22,9 +22,11 @@ from pykafka_broker.control.commands import (
     AnswerTicket,
     Command,
     ForgetDeletion,
+    ForgetElection,
     ForgetTopic,
     Note,
     TellBroker,
+    WriteReassignments,
     WriteStates,
     WriteTopic,
 )
@@ -34,9 +36,13 @@ from pykafka_broker.control.events import (
     BrokersSeen,
     DeletionsSeen,
     ElectionAsked,
+    ElectionWritten,
     Event,
     IsrChangeAsked,
+    LogDirsFailed,
     ReassignmentAsked,
+    ReassignmentsWritten,
+    SettingsChanged,
     ShutdownAsked,
     TermBegan,
     TopicAssignmentChanged,
@@ -68,6 +74,9 @@ AT_ONCE = 10
 _BROKERS: Final = "brokers"
 _TOPICS: Final = "topics"
 _DELETIONS: Final = "deletions"
+_LOG_DIRS: Final = "log dirs"
+_ELECTION: Final = "election"
+_REASSIGNMENTS: Final = "reassignments"
 
 
 class ControlLoop:
@@ -140,6 +149,11 @@ class ControlLoop:
             lambda ticket: ShutdownAsked(ticket, broker, broker_epoch)
         )
         return tuple(found)
+
+    def settings_changed(self, topic: str | None) -> None:
+        """Unclean elections may be allowed now, of one topic or of any: the controller, if we are it, looks again."""
+        if self._term is not None:
+            self._term.tell(SettingsChanged(topic))
 
     async def producer_id_block(self, broker: BrokerId, broker_epoch: int) -> range:
         """Producer ids for a registered broker; NOT_CONTROLLER, BROKER_ID_NOT_REGISTERED, STALE_BROKER_EPOCH."""
@@ -227,11 +241,20 @@ class _Term:
                 (nodes.BROKER_IDS, _BROKERS),
                 (nodes.TOPICS, _TOPICS),
                 (nodes.DELETE_TOPICS, _DELETIONS),
+                (nodes.LOG_DIR_EVENTS, _LOG_DIRS),
             ):
                 watch = await watches.enter_async_context(self._tree.watching_children(path))
                 nursery.start_soon(self._listen, watch, (what, ""))
+            for path, what in (
+                (nodes.PREFERRED_REPLICA_ELECTION, _ELECTION),
+                (nodes.REASSIGN_PARTITIONS, _REASSIGNMENTS),
+            ):
+                watch = await watches.enter_async_context(self._tree.watching_data(path))
+                nursery.start_soon(self._listen, watch, (what, ""))
             await self._nodes.tidy()
             await self._handle(nursery, await self._read_all(nursery))
+            self._look_at((_REASSIGNMENTS, ""))
+            self._look_at((_ELECTION, ""))
             while True:
                 if self._events:
                     await self._handle(nursery, self._events.popleft())
@@ -249,6 +272,11 @@ class _Term:
         self._events.append(event(ticket))
         self._bell.set()
         return await self._tickets.reply_to(ticket)
+
+    def tell(self, event: Event) -> None:
+        """Hand an event to the controller that nobody waits for."""
+        self._events.append(event)
+        self._bell.set()
 
     async def producer_id_block(self, broker: BrokerId) -> range:
         """The next block, which nobody else will be given."""
@@ -311,6 +339,14 @@ class _Term:
                 # A topic may have been made and marked within one breath: it must be known before its mark is.
                 marked = await self._tree.children(nodes.DELETE_TOPICS)
                 return [await self._topics_seen(nursery), DeletionsSeen(marked)]
+            case (kind, "") if kind == _LOG_DIRS:
+                brokers = await self._nodes.failed_log_dirs()
+                return [LogDirsFailed(brokers)] if brokers else []
+            case (kind, "") if kind == _ELECTION:
+                election = await self._nodes.written_election()
+                return [] if election is None else [ElectionWritten(election)]
+            case (kind, "") if kind == _REASSIGNMENTS:
+                return [ReassignmentsWritten(await self._nodes.written_reassignments())]
             case (kind, _) if kind == _BROKERS:
                 return [BrokersSeen(await self._brokers(nursery))]
             case (_, topic):
@@ -392,6 +428,10 @@ class _Term:
                     self._look_at((_TOPICS, ""))
                 case ForgetDeletion(name):
                     await self._nodes.remove(nodes.delete_topic_path(name))
+                case ForgetElection():
+                    await self._nodes.remove(nodes.PREFERRED_REPLICA_ELECTION)
+                case WriteReassignments(unfinished):
+                    await self._nodes.write_reassignments(unfinished)
                 case TellBroker() as told:
                     await self._post(nursery, told)
                 case AnswerTicket(ticket, verdicts):

@@ -6,7 +6,7 @@ an earlier controller left half-done do no harm. What is written, and when, is d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -115,7 +115,52 @@ class ControllerTree:
             node.stat.version,
         )
 
+    async def failed_log_dirs(self) -> list[BrokerId]:
+        """Brokers that have told of a failed log directory, each once; what they wrote is removed."""
+        found: dict[BrokerId, None] = {}
+        for name in await self._tree.children(nodes.LOG_DIR_EVENTS):
+            path = f"{nodes.LOG_DIR_EVENTS}/{name}"
+            try:
+                found[nodes.LogDirEvent.decode((await self._tree.read(path)).data).broker_id] = None
+            except NoNode:
+                continue
+            except nodes.MalformedNode as error:
+                self._say(Fact("MalformedNode", Level.ERROR, {"what": str(error)}))
+            await self.remove(path)
+        return list(found)
+
+    async def written_election(self) -> tuple[TopicPartition, ...] | None:
+        """Whose preferred leaders an old tool wants elected; ``None`` when none does."""
+        try:
+            node = await self._tree.read(nodes.PREFERRED_REPLICA_ELECTION)
+            return nodes.PreferredReplicaElection.decode(node.data).partitions
+        except NoNode:
+            return None
+        except nodes.MalformedNode as error:
+            self._say(Fact("MalformedNode", Level.ERROR, {"what": str(error)}))
+            return ()
+
+    async def written_reassignments(self) -> dict[TopicPartition, tuple[BrokerId, ...]]:
+        """What old tools want reassigned, as far as it is not done."""
+        try:
+            node = await self._tree.read(nodes.REASSIGN_PARTITIONS)
+            return dict(nodes.ReassignPartitions.decode(node.data).partitions)
+        except NoNode:
+            return {}
+        except nodes.MalformedNode as error:
+            self._say(Fact("MalformedNode", Level.ERROR, {"what": str(error)}))
+            return {}
+
     # Writing
+
+    async def write_reassignments(self, left: Mapping[TopicPartition, Sequence[BrokerId]]) -> None:
+        """Leave only these for old tools to see; without any they see that all is done."""
+        if not left:
+            await self.remove(nodes.REASSIGN_PARTITIONS)
+            return
+        told = nodes.ReassignPartitions({partition: tuple(target) for partition, target in left.items()})
+        with suppress(NoNode):
+            await self._together((Replace(told.path, told.encode()),))
 
     async def tidy(self) -> None:
         """Make sure of ``/feature`` and drop notifications to earlier controllers: everything is read anew."""

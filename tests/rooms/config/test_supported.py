@@ -51,7 +51,9 @@ def test_every_key_in_the_tables_exists() -> None:
     assert ALL.keys() >= SUPPORTED.keys()
 
 
-@pytest.mark.parametrize("room", ["app", "api", "control", "group", "log", "net", "runtime", "store", "txn", "zk"])
+@pytest.mark.parametrize(
+    "room", ["app", "api", "control", "group", "log", "neighbours", "net", "runtime", "store", "txn", "zk"]
+)
 def test_a_room_reads_no_setting_that_the_tables_leave_out(room: str) -> None:
     left_out = [one for key, one in BrokerSettings.SETTINGS.items() if key not in SUPPORTED and key not in ACCEPTED]
     read = [one.key for one in left_out if re.search(rf"(settings|broker)\.{one.name}\b", source_of(room))]
