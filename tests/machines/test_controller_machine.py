@@ -37,7 +37,10 @@ from pykafka_broker.control.events import (
     DeletionsSeen,
     ElectionAsked,
     Event,
+    IsrChangeAsked,
+    LogDirsFailed,
     ReassignmentAsked,
+    ShutdownAsked,
     StatesRefused,
     StatesWritten,
     TermBegan,
@@ -47,12 +50,14 @@ from pykafka_broker.control.events import (
     TopicsSeen,
     TopicWritten,
 )
+from pykafka_broker.control.isr_changes import IsrWish
 from pykafka_broker.control.reassignment import target_of
+from pykafka_broker.model.errors import KafkaError
 from pykafka_broker.model.names import BrokerId, LeaderEpoch, TopicId, TopicPartition
 from pykafka_broker.model.outcome import Ticket
 from pykafka_broker.model.time import Millis
 from pykafka_broker.runtime.changes import Changes
-from pykafka_broker.runtime.leaderships import Leaderships
+from pykafka_broker.runtime.leaderships import Leadership, Leaderships
 from pykafka_broker.runtime.metadata import Metadata
 from pykafka_broker.wire import messages
 from tests.doubles.memory_logs import MemoryLogs
@@ -114,6 +119,8 @@ class ControllerMachine(RuleBasedStateMachine):
         self.known: set[str] = set()
         self.due: set[str] = set()
         """What watches rang for since it was looked at: each change is told once, and only once."""
+        self.leaders: dict[Ticket, Leadership] = {}
+        """Leaders who wait for the in-sync replicas that they have asked for."""
         self.asked: set[Ticket] = set()
         """Administrators who wait for an answer of this controller."""
         self.moved: set[TopicPartition] = set()
@@ -135,13 +142,14 @@ class ControllerMachine(RuleBasedStateMachine):
         self.controller_epoch += 1
         self.controller = Controller(
             BrokerId(0),
-            ControllerSettings(),
+            ControllerSettings(auto_leader_rebalance_enable=False),
             lambda: TopicId(UUID(int=next(self.ids))),
             lambda topic: False,
         )
         self.commands.clear()
         self.answers.clear()
         self.asked.clear()
+        self.leaders.clear()
         for member in self.members.values():
             member.told.clear()
         self.known = set(self.tree.topics)
@@ -200,8 +208,9 @@ class ControllerMachine(RuleBasedStateMachine):
             case TellBroker(broker, epoch, request):
                 if tree.brokers.get(broker) == epoch:
                     self.members[broker].told.append(request)
-            case AnswerTicket(ticket, _):
+            case AnswerTicket(ticket, verdicts):
                 self.asked.remove(ticket)
+                self.tell_leader(ticket, verdicts)
             case Note():
                 pass
 
@@ -221,7 +230,10 @@ class ControllerMachine(RuleBasedStateMachine):
         assert topic_id is not None, "a topic is led before its id is written"
         best = self.best.setdefault(topic_id, {})
         if found is not None:
-            assert state.leader_epoch > best[partition.partition], "a leader epoch came twice"
+            is_for_leader = (found.leader, found.leader_epoch) == (state.leader, state.leader_epoch)
+            assert is_for_leader or state.leader_epoch > best[partition.partition], "a leader epoch came twice"
+            is_clean = state.leader == -1 or state.leader in found.isr
+            assert is_clean or state.is_recovering, "a leader was elected that was not in sync"
         best[partition.partition] = state.leader_epoch
         tree.states[partition] = state
         self.handle(StatesWritten({partition: state}))
@@ -338,6 +350,34 @@ class ControllerMachine(RuleBasedStateMachine):
         self.moved.add(partition)
         self.handle(ReassignmentAsked(self.ticket(), {partition: wanted}))
 
+    @rule(broker=st.sampled_from(BROKERS), name=st.sampled_from(TOPICS), isr=st.sets(st.sampled_from(BROKERS)))
+    def a_leader_asks_for_its_isr(self, broker: BrokerId, name: str, isr: set[BrokerId]) -> None:
+        """As far as it knows to lead; it may be wrong by now."""
+        member, partition = self.members.get(broker), TopicPartition(name, 0)
+        part = None if member is None else member.leaderships.get(partition)
+        if part is None or not part.is_leader:
+            return
+        ticket = self.ticket()
+        self.leaders[ticket] = part
+        wish = IsrWish(part.leader_epoch, part.partition_epoch, tuple(sorted({*(isr & set(part.replicas)), broker})))
+        self.handle(IsrChangeAsked(ticket, broker, self.tree.brokers[broker], {partition: wish}))
+
+    def tell_leader(self, ticket: Ticket, verdicts: Any) -> None:
+        part = self.leaders.pop(ticket, None)
+        if part is None or isinstance(verdicts, KafkaError):
+            return
+        verdict = verdicts[part.partition]
+        if isinstance(verdict, PartitionState):
+            part.isr_confirmed(verdict.leader_epoch, verdict.version, verdict.isr)
+
+    @rule(broker=st.sampled_from(BROKERS))
+    def a_broker_wants_to_stop(self, broker: BrokerId) -> None:
+        self.handle(ShutdownAsked(self.ticket(), broker, self.tree.brokers.get(broker, 0)))
+
+    @rule(broker=st.sampled_from(BROKERS))
+    def a_broker_tells_of_a_failed_disk(self, broker: BrokerId) -> None:
+        self.handle(LogDirsFailed([broker]))
+
     def ticket(self) -> Ticket:
         ticket = Ticket(next(self.ids))
         self.asked.add(ticket)
@@ -366,7 +406,8 @@ class ControllerMachine(RuleBasedStateMachine):
             return
         self.the_world_is_quiet_for_a_while()
         for broker in BROKERS:
-            if self.logs[broker].broken or broker not in self.members:
+            is_leaving = broker in self.controller.cluster.shutting_down
+            if self.logs[broker].broken or broker not in self.members or is_leaving:
                 self.logs[broker].broken.clear()
                 self.a_broker_starts(broker)
         self.the_world_is_quiet_for_a_while()
@@ -400,7 +441,12 @@ class ControllerMachine(RuleBasedStateMachine):
             if partition.topic in self.tree.marked:
                 assert not self.may_go(partition.topic), f"{partition.topic} is not deleted"
                 continue
+            leaving = self.controller.cluster.shutting_down
             live = [broker for broker in self.replicas(partition) if self.is_usable(partition, broker)]
+            if state is not None and state.leader in live and state.leader in leaving:
+                # It serves until it goes.
+                assert all(one in leaving or one not in state.isr for one in live)
+            live = [broker for broker in live if broker not in leaving or (state and broker == state.leader)]
             if state is None:
                 assert not live, f"{partition} has live replicas {live} and no state"
             elif any(broker in state.isr for broker in live):
@@ -430,7 +476,13 @@ class ControllerMachine(RuleBasedStateMachine):
         hosts = broker in self.replicas(partition) and self.is_usable(partition, broker)
         assert (part is not None) == hosts
         if part is not None:
-            assert (part.leader, part.leader_epoch, part.isr) == (state.leader, state.leader_epoch, state.isr)
+            if state.leader == -1:
+                assert not part.is_leader
+                return
+            assert (part.leader, part.leader_epoch) == (state.leader, state.leader_epoch)
+            if part.is_leader and part.partition_epoch == state.version:
+                # A leader that asked for its ISR is answered, if its controller lives so long; followers are not told.
+                assert part.isr == state.isr
             assert part.log.topic_id == topic_id
 
     def partitions(self) -> Iterator[tuple[TopicPartition, PartitionState | None]]:
