@@ -20,6 +20,10 @@ CONNECTING_S = 10.0
 """How long a connection may take to come about (``socket.connection.setup.timeout.ms``)."""
 
 LARGEST_ANSWER_BYTES = 1 << 30
+KEPT_BYTES = 2 << 20
+"""Up to this size an answer is written over the one before it: fresh memory would have to be zeroed each time."""
+SMALL_ANSWERS = 20
+"""After so many answers in a row that need little of the memory kept, it is given back."""
 BELIEVED_BYTES = 64 << 20
 """Memory for an answer of up to this size is taken at once, for a larger one as its bytes arrive."""
 _SIZE_BYTES = 4
@@ -40,9 +44,11 @@ class Peer:
         self._socket: trio.socket.SocketType | None = None
         self._busy = trio.Lock()
         self._asked = 0
+        self._kept = bytearray()
+        self._small = 0
 
     async def ask(self, api: str, version: int, body: Any) -> Any:
-        """The response to a request; ``Unreachable``. Records in it are views of its frame, which nobody reuses."""
+        """The response to a request; ``Unreachable``. Records in it are views that the next answer may write over."""
         async with self._busy:
             whole = False
             try:
@@ -97,12 +103,22 @@ class Peer:
         size = int.from_bytes(head, "big", signed=True)
         if not 0 <= size <= LARGEST_ANSWER_BYTES:
             raise WireError(f"an answer of {size} bytes")
+        if size <= KEPT_BYTES:
+            room = self._room(size)
+            await self._fill(connection, room, 0, size)
+            return room
         buffer = bytearray(min(size, BELIEVED_BYTES))
         held = await self._fill(connection, memoryview(buffer), 0, len(buffer))
         while held < size:
             buffer = buffer + bytes(min(size, 2 * held) - held)
             held = await self._fill(connection, memoryview(buffer), held, len(buffer))
         return memoryview(buffer)
+
+    def _room(self, size: int) -> memoryview:
+        self._small = 0 if 4 * size >= len(self._kept) else self._small + 1
+        if size > len(self._kept) or self._small > SMALL_ANSWERS:
+            self._kept = bytearray(size)
+        return memoryview(self._kept)[:size]
 
     async def _fill(self, connection: trio.socket.SocketType, buffer: memoryview, held: int, wanted: int) -> int:
         while held < wanted:

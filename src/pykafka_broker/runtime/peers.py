@@ -15,7 +15,7 @@ class Line(Protocol):
     """A line to one broker, connected when first needed and again after a failure; one request at a time."""
 
     async def ask(self, api: str, version: int, body: Any) -> Any:
-        """The response to a request; ``Unreachable`` when there is none. Its records are views, good while kept."""
+        """The response to a request; ``Unreachable`` when there is none. Its records are good until the next one."""
         ...
 
     def close(self) -> None:

@@ -12,7 +12,8 @@ import pytest
 import trio
 
 from pykafka_broker.model.errors import Unreachable
-from pykafka_broker.net.peer import Peer
+from pykafka_broker.model.names import BrokerId
+from pykafka_broker.net.peer import KEPT_BYTES, SMALL_ANSWERS, Peer
 from pykafka_broker.runtime.peers import Line
 from pykafka_broker.wire import messages
 from pykafka_broker.wire.exchange import Served, close_call, open_call
@@ -100,6 +101,42 @@ async def test_questions_asked_at_the_same_time_take_turns() -> None:
                 nursery.start_soon(asks, line)
                 nursery.start_soon(asks, line)
     assert sorted(heard) == [1, 2]
+
+
+FETCH = Served({1: (0, 12)})
+
+
+async def sends_records(stream: trio.SocketStream, *sizes: int) -> None:
+    for number, size in enumerate(sizes):
+        call = open_call(await frame(stream), FETCH)
+        partition = messages.FetchResponse.PartitionData(records=bytes([number]) * size)
+        topic = messages.FetchResponse.FetchableTopicResponse(topic="orders", partitions=[partition])
+        for piece in close_call(call, messages.FetchResponse(responses=[topic])):
+            await stream.send_all(piece)  # type: ignore[arg-type]
+
+
+async def fetched(line: Line) -> memoryview:
+    response: Any = await line.ask("Fetch", 12, messages.FetchRequest(replica_id=BrokerId(2)))
+    records = response.responses[0].partitions[0].records
+    assert isinstance(records, memoryview)
+    return records
+
+
+async def test_records_are_whole_however_large_the_answers_are() -> None:
+    sizes = (10, 100_000, 5_000, KEPT_BYTES, 3, KEPT_BYTES + 1, 200)
+    async with served_by(lambda stream: sends_records(stream, *sizes)) as address:
+        with peer(address) as line:
+            for number, size in enumerate(sizes):
+                assert bytes(await fetched(line)) == bytes([number]) * size
+
+
+async def test_an_answer_takes_the_memory_of_the_one_before_until_it_is_far_too_much() -> None:
+    sizes = (100_000, 90_000, *[10] * (SMALL_ANSWERS + 1))
+    async with served_by(lambda stream: sends_records(stream, *sizes)) as address:
+        with peer(address) as line:
+            buffers = [(await fetched(line)).obj for _ in sizes]
+    assert all(buffer is buffers[0] for buffer in buffers[:-1])
+    assert len(buffers[-1]) < 200  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("trouble", [hangs_up, speaks_nonsense])
