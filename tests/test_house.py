@@ -27,6 +27,7 @@ TESTED_ELSEWHERE = {
     "config/transactions.py": "tests/rooms/config/test_catalogue.py",
     "in_process.py": "tests/served/test_in_process.py",
     "__main__.py": "tests/served/test_command_line.py",
+    "neighbours.py": "tests/served/test_neighbours.py",
     "net/listener.py": "tests/served/test_hostile_bytes.py",
     "zk/settle.py": "tests/rooms/zk/test_session.py",
 }

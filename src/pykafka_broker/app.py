@@ -431,7 +431,7 @@ class _Broker:
             [
                 versions,
                 MetadataApi(self.metadata, self.topics, self.cluster_id, settings.auto_create_topics_enable),
-                ProduceApi(self.leaderships, self.changes, self.clock, self.keeper.flush),
+                ProduceApi(self.leaderships, self.changes, self.clock, self.keeper.flush, self.metadata),
                 FetchApi(
                     self.leaderships,
                     self.metadata,

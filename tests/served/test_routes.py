@@ -18,7 +18,9 @@ IN_TABLE = {
     "DescribeConfigs": (0, 4), "AlterConfigs": (0, 2), "DescribeLogDirs": (0, 4), "CreatePartitions": (0, 3),
     "DeleteGroups": (0, 2), "IncrementalAlterConfigs": (0, 1), "OffsetDelete": (0, 0), "DescribeCluster": (0, 1),
     "DescribeProducers": (0, 0), "ElectLeaders": (0, 2), "AlterPartitionReassignments": (0, 0),
-    "ListPartitionReassignments": (0, 0), "AlterReplicaLogDirs": (0, 2),
+    "ListPartitionReassignments": (0, 0), "AlterReplicaLogDirs": (0, 2), "LeaderAndIsr": (0, 7), "StopReplica": (0, 4),
+    "UpdateMetadata": (0, 8), "ControlledShutdown": (0, 3), "AlterPartition": (0, 3), "UpdateFeatures": (0, 1),
+    "AllocateProducerIds": (0, 0),
 }  # fmt: skip
 """The versions that Apache Kafka 3.9 advertises of what this broker serves."""
 

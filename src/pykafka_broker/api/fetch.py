@@ -39,6 +39,7 @@ from pykafka_broker.model.names import (
     TopicId,
     TopicPartition,
 )
+from pykafka_broker.model.time import Millis
 from pykafka_broker.runtime.changes import Changes
 from pykafka_broker.runtime.clock import Clock
 from pykafka_broker.runtime.leaderships import Leadership, Leaderships, LogEnd
@@ -68,6 +69,15 @@ class _Found:
     size_bytes: int = 0
     is_final: bool = False
     """Something is told that no waiting makes better."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Quiet:
+    """A partition that had nothing new for a reader, and the bell that will tell of something."""
+
+    leadership: Leadership
+    leader_epoch: int
+    bell: Hashable
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,14 +156,20 @@ class FetchApi:
             left = _UNLIMITED_BYTES
             may_give_one = False
         found = _Found([], [])
+        now = self.clock() if is_fresh else None
         for key, wanted in plan.partitions.items():
+            quiet = wanted.quiet
+            if quiet is not None and self._is_quiet(quiet, wanted, reader, now):
+                found.waits_on.append(quiet.bell)
+                continue
             entry = messages.FetchResponse.PartitionData(
                 partition_index=wanted.partition, high_watermark=NO_OFFSET, aborted_transactions=None, records=b""
             )
             found.entries.append((key, entry))
             try:
                 leadership = self._replica(plan, wanted, reader)
-                found.waits_on.append(leadership.partition if reader.is_consumer else LogEnd(leadership.partition))
+                bell = leadership.partition if reader.is_consumer else LogEnd(leadership.partition)
+                found.waits_on.append(bell)
                 if self._is_answered_without_records(leadership, wanted, reader, entry):
                     found.is_final = True
                     continue
@@ -166,7 +182,35 @@ class FetchApi:
                 continue
             left = max(0, left - size)
             found.size_bytes += size
+            if plan.is_incremental:
+                wanted.quiet = _Quiet(leadership, leadership.leader_epoch, bell)
         return found
+
+    def _is_quiet(self, quiet: _Quiet, wanted: Wanted, reader: _Reader, now: Millis | None) -> bool:
+        """Whether nothing has changed since a partition was told to have nothing new; ``now`` if the reader asks anew.
+
+        A reader may have a thousand such partitions in its session for each that has news.
+        """
+        leadership = quiet.leadership
+        log = leadership.log
+        offset = wanted.fetch_offset
+        if (
+            wanted.told_high_watermark != log.high_watermark
+            or wanted.told_log_start_offset != log.log_start_offset
+            or offset != (log.high_watermark if reader.is_consumer else log.log_end_offset)
+            or leadership.leader_epoch != quiet.leader_epoch
+            or log.is_offline
+            or self.leaderships.get(leadership.partition) is not leadership
+        ):
+            return False
+        if reader.is_consumer:
+            return not reader.rack
+        replica = leadership.followers.get(reader.broker)
+        if replica is None or replica.log_end_offset != offset or reader.broker not in leadership.isr:
+            return False
+        if now is not None:
+            replica.fetched(now, offset, replica.log_start_offset, offset)
+        return True
 
     def _replica(self, plan: FetchPlan, wanted: Wanted, reader: _Reader) -> Leadership:
         """Our part in a wanted partition; its name is looked up when the client gives an id."""

@@ -41,9 +41,12 @@ class Wanted:
     log_start_offset: int = -1
     told_high_watermark: int = -1
     told_log_start_offset: int = -1
+    quiet: Any = None
+    """What whoever reads keeps of a partition that had nothing new; gone when the client asks something else of it."""
 
     def asks(self, asked: messages.FetchRequest.Partition) -> None:
         """Take over what the client asks now."""
+        self.quiet = None
         self.fetch_offset = asked.fetch_offset
         self.max_bytes = asked.partition_max_bytes
         self.current_leader_epoch = asked.current_leader_epoch

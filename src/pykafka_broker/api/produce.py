@@ -25,8 +25,11 @@ from pykafka_broker.model.names import INTERNAL_TOPICS, NO_OFFSET, Offset, Topic
 from pykafka_broker.runtime.changes import Changes
 from pykafka_broker.runtime.clock import Clock
 from pykafka_broker.runtime.leaderships import Leadership, Leaderships
+from pykafka_broker.runtime.metadata import ELSEWHERE, Metadata
 from pykafka_broker.wire import messages
 from pykafka_broker.wire.exchange import Call
+
+_FIRST_VERSION_WITH_LEADERS = 10
 
 ADMIN_CLIENT_ID = "__admin_client"
 """Only Kafka's own tools may write into internal topics, and this is what they call themselves."""
@@ -57,6 +60,8 @@ class ProduceApi:
     clock: Clock
     flush: Callable[[TopicPartition], Awaitable[None]]
     """Makes what has been appended to a partition last, for topics that want it before the answer."""
+    metadata: Metadata | None = None
+    """Knows who leads, for those who came to the wrong broker (KIP-951)."""
 
     def routes(self) -> tuple[Route, ...]:
         return (Route("Produce", "0-11", self.produce, self._refuse),)
@@ -83,7 +88,27 @@ class ProduceApi:
             return None
         if waiting:
             await self._replicated(waiting, body.timeout_ms)
+        if call.version >= _FIRST_VERSION_WITH_LEADERS and self.metadata is not None:
+            self._tell_leaders(call, self.metadata, response)
         return response
+
+    @staticmethod
+    def _tell_leaders(call: Call[Any], metadata: Metadata, response: messages.ProduceResponse) -> None:
+        for topic in response.responses:
+            for answer in topic.partition_responses:
+                if answer.error_code not in ELSEWHERE:
+                    continue
+                known = metadata.leader_and_address(TopicPartition(topic.name, answer.index), call.session.listener)
+                if known is None:
+                    continue
+                leader, epoch, address, rack = known
+                answer.current_leader = messages.ProduceResponse.LeaderIdAndEpoch(leader_id=leader, leader_epoch=epoch)
+                if address is not None and all(one.node_id != leader for one in response.node_endpoints):
+                    response.node_endpoints.append(
+                        messages.ProduceResponse.NodeEndpoint(
+                            node_id=leader, host=address.host, port=address.port, rack=rack
+                        )
+                    )
 
     def _append(
         self,

@@ -15,7 +15,7 @@ from pykafka_broker.api.fetch import FetchApi
 from pykafka_broker.api.fetch_sessions import FetchSessions
 from pykafka_broker.log.partition import Origin
 from pykafka_broker.model.errors import ErrorCode
-from pykafka_broker.model.names import TopicPartition
+from pykafka_broker.model.names import Offset, TopicPartition
 from pykafka_broker.store.reading import read_pieces
 from pykafka_broker.wire import messages
 from pykafka_broker.wire.batch import records
@@ -212,6 +212,66 @@ async def test_an_incremental_fetch_leaves_out_what_has_no_news(reader: Reader) 
     assert [topic.topic for topic in second.responses] == ["payments"]
 
 
+async def test_of_many_quiet_partitions_the_one_with_news_is_told_of(reader: Reader, nursery: trio.Nursery) -> None:
+    epochs = count(1)
+
+    def session() -> dict[str, int]:
+        return {"session_id": 1, "session_epoch": next(epochs)}
+
+    told: list[Entry] = []
+
+    async def waits() -> None:
+        told.extend(entries(await reader.fetches(max_wait_ms=60_000, **session())))
+
+    await reader.fetches("payments", partitions=3, session_epoch=0)
+    assert entries(await reader.fetches(**session())) == []
+    for index in (1, 2, 0):
+        nursery.start_soon(waits)
+        await wait_all_tasks_blocked()
+        assert told == []
+        reader.appends("payments", b"news", partition=index)
+        await wait_all_tasks_blocked()
+        assert [(entry.partition_index, values(entry)) for entry in told] == [(index, [b"news"])]
+        told.clear()
+        # Now it asks for what comes after.
+        ends = [reader.partitions.log("payments", each).log_end_offset for each in range(3)]
+        request = messages.FetchRequest
+        asked = [request.Partition(partition=each, fetch_offset=ends[each]) for each in range(3)]
+        body = request(topics=[request.Topic(topic="payments", partitions=asked)], **session())
+        assert entries(await reader.api.fetch(call("Fetch", 12, body))) == []
+
+
+@pytest.mark.parametrize(("version", "error"), [(10, ErrorCode.NOT_LEADER_OR_FOLLOWER), (12, None)])
+async def test_a_quiet_partition_that_is_led_elsewhere_is_told_of_once(
+    reader: Reader, version: int, error: ErrorCode | None
+) -> None:
+    await reader.fetches("orders", session_epoch=0, version=version)
+    for epoch in (1, 2):
+        assert entries(await reader.fetches(session_id=1, session_epoch=epoch, version=version)) == []
+    reader.partitions.leads("orders", leader=1, epoch=1)
+    told = entries(await reader.fetches(session_id=1, session_epoch=3, version=version))
+    assert [entry.error_code for entry in told] == ([] if error is None else [error])
+
+
+async def test_a_quiet_partition_whose_records_are_deleted_tells_where_it_begins(reader: Reader) -> None:
+    reader.appends("orders", b"a", b"b")
+    await reader.fetches("orders", offset=2, session_epoch=0)
+    assert entries(await reader.fetches(session_id=1, session_epoch=1)) == []
+    reader.partitions.leaderships.leader(TopicPartition("orders", 0)).delete_records(Offset(1))
+    (entry,) = entries(await reader.fetches(session_id=1, session_epoch=2))
+    assert (entry.log_start_offset, entry.records) == (1, b"")
+    assert entries(await reader.fetches(session_id=1, session_epoch=3)) == []
+
+
+async def test_a_quiet_partition_is_read_again_when_the_client_asks_for_something_else(reader: Reader) -> None:
+    reader.appends("orders", b"a", b"b")
+    await reader.fetches("orders", offset=2, session_epoch=0)
+    for epoch in (1, 2):
+        assert entries(await reader.fetches(session_id=1, session_epoch=epoch)) == []
+    (entry,) = entries(await reader.fetches("orders", offset=1, session_id=1, session_epoch=3))
+    assert values(entry)[-1] == b"b"
+
+
 async def test_pieces_stay_readable_when_their_topic_is_deleted_meanwhile(reader: Reader) -> None:
     reader.appends("orders", b"a")
     (entry,) = entries(await reader.fetches("orders"))
@@ -242,3 +302,82 @@ async def test_a_refusal_can_be_told_in_every_version(reader: Reader, version: i
     (route,) = reader.api.routes()
     for code in (ErrorCode.UNKNOWN_SERVER_ERROR, ErrorCode.FETCH_SESSION_ID_NOT_FOUND):
         assert close_call(one, route.refuse(one, code, None))
+
+
+def follows(partitions: Partitions, topic: str, leader: int = 7) -> None:
+    """Another broker leads the topic, and this one has a copy of it."""
+    partitions.leads(topic)
+    partitions.leads(topic, leader=leader, epoch=1)
+    update = messages.UpdateMetadataRequest
+    brokers = [
+        update.Broker(
+            id=number,
+            endpoints=[update.Endpoint(port=9092, host=f"host{number}", listener="PLAINTEXT")],
+            rack=f"rack{number}",
+        )
+        for number in (0, leader)
+    ]
+    partitions.metadata.update(update(live_brokers=brokers))
+
+
+async def test_consumers_may_read_from_a_follower_since_they_can_be_sent_there(partitions: Partitions) -> None:
+    reader = Reader(partitions)
+    partitions.leads("t")
+    reader.appends("t", b"a")
+    follows(partitions, "t")
+    new = await reader.fetches("t", version=11)
+    assert new.responses[0].partitions[0].error_code == ErrorCode.NONE
+    assert new.responses[0].partitions[0].records
+    old = await reader.fetches("t", version=10)
+    assert old.responses[0].partitions[0].error_code == ErrorCode.NOT_LEADER_OR_FOLLOWER
+
+
+async def test_a_follower_that_came_to_the_wrong_broker_is_told_the_right_one(partitions: Partitions) -> None:
+    reader = Reader(partitions)
+    follows(partitions, "t")
+    state = messages.FetchRequest.ReplicaState(replica_id=3)  # type: ignore[arg-type]
+    response = await reader.fetches("t", version=17, replica_state=state)
+    assert messages.encode(response, 17)
+    (entry,) = response.responses[0].partitions
+    assert entry.error_code == ErrorCode.NOT_LEADER_OR_FOLLOWER
+    assert (entry.current_leader.leader_id, entry.current_leader.leader_epoch) == (7, 1)
+    assert [(one.node_id, one.host, one.rack) for one in response.node_endpoints] == [(7, "host7", "rack7")]
+
+
+@pytest.mark.parametrize(
+    ("epoch", "code"), [(-1, ErrorCode.NOT_LEADER_OR_FOLLOWER), (0, ErrorCode.UNKNOWN_LEADER_EPOCH)]
+)
+async def test_a_broker_that_is_no_replica_may_not_follow(partitions: Partitions, epoch: int, code: ErrorCode) -> None:
+    reader = Reader(partitions)
+    partitions.leads("t")
+    request = messages.FetchRequest
+    asked = request.Partition(current_leader_epoch=epoch, partition_max_bytes=100)  # type: ignore[arg-type]
+    body = request(topics=[request.Topic(topic="t", partitions=[asked])], replica_id=3)  # type: ignore[arg-type]
+    response = await reader.api.fetch(call("Fetch", 12, body))
+    assert response.responses[0].partitions[0].error_code == code
+
+
+async def test_a_consumer_is_sent_to_the_replica_in_its_rack(partitions: Partitions) -> None:
+    reader = Reader(partitions)
+    partitions.leads("t")
+    reader.appends("t", b"a")
+    reader.api.select = lambda leadership, rack, listener, offset: 7 if rack == "rack7" else None  # type: ignore[assignment,return-value]
+    response = await reader.fetches("t", version=11, rack_id="rack7", max_wait_ms=60_000, min_bytes=1 << 20)
+    (entry,) = response.responses[0].partitions
+    assert (entry.preferred_read_replica, entry.records, entry.high_watermark) == (7, b"", 1)
+    response = await reader.fetches("t", version=11, rack_id="rack0")
+    assert response.responses[0].partitions[0].preferred_read_replica == -1
+
+
+async def test_a_reader_whose_last_epoch_ended_earlier_here_is_told_where(partitions: Partitions) -> None:
+    reader = Reader(partitions)
+    partitions.leads("t", epoch=0)
+    reader.appends("t", b"a")
+    partitions.leads("t", epoch=3)
+    reader.appends("t", b"b")
+    request = messages.FetchRequest
+    asked = request.Partition(fetch_offset=2, last_fetched_epoch=1, partition_max_bytes=100)  # type: ignore[arg-type]
+    body = request(topics=[request.Topic(topic="t", partitions=[asked])])
+    response = await reader.api.fetch(call("Fetch", 12, body))
+    (entry,) = response.responses[0].partitions
+    assert (entry.diverging_epoch.epoch, entry.diverging_epoch.end_offset, entry.records) == (0, 1, b"")

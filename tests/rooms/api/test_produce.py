@@ -143,3 +143,25 @@ async def test_a_refusal_can_be_told_in_every_version(api: ProduceApi, version: 
     one = call("Produce", version, request("orders", b""))
     (route,) = api.routes()
     assert close_call(one, route.refuse(one, ErrorCode.UNKNOWN_SERVER_ERROR, None))
+
+
+async def test_who_came_to_the_wrong_broker_is_told_the_right_one(partitions: Partitions) -> None:
+    partitions.leads("t", leader=7, epoch=5)
+    update = messages.UpdateMetadataRequest
+    endpoint = update.Endpoint(port=9094, host="seven", listener="PLAINTEXT")
+    partitions.metadata.update(update(live_brokers=[update.Broker(id=7, endpoints=[endpoint], rack="r7")]))
+    api = ProduceApi(
+        partitions.leaderships, partitions.changes, partitions.clock, partitions.keeper.flush, partitions.metadata
+    )
+    request = messages.ProduceRequest
+    data = request.PartitionProduceData(index=0, records=batch(b"a"))
+    body = request(acks=1, topic_data=[request.TopicProduceData(name="t", partition_data=[data])])
+    response = await api.produce(call("Produce", 10, body))
+    assert response is not None
+    assert messages.encode(response, 10)
+    (answer,) = response.responses[0].partition_responses
+    assert answer.error_code == ErrorCode.NOT_LEADER_OR_FOLLOWER
+    assert (answer.current_leader.leader_id, answer.current_leader.leader_epoch) == (7, 5)
+    assert [(one.node_id, one.host, one.port, one.rack) for one in response.node_endpoints] == [
+        (7, "seven", 9094, "r7")
+    ]
