@@ -16,11 +16,13 @@ from pykafka_broker.api.fetch_sessions import FetchSessions
 from pykafka_broker.log.partition import Origin
 from pykafka_broker.model.errors import ErrorCode
 from pykafka_broker.model.names import Offset, TopicPartition
+from pykafka_broker.model.time import Millis
 from pykafka_broker.store.reading import read_pieces
 from pykafka_broker.wire import messages
 from pykafka_broker.wire.batch import records
 from pykafka_broker.wire.exchange import close_call
 from pykafka_broker.wire.pieces import FilePiece, FilePieces
+from tests.doubles.replica_broker import T0, ReplicaBroker
 from tests.rooms.api.conftest import Partitions, batch, call
 
 Entry = messages.FetchResponse.PartitionData
@@ -381,3 +383,63 @@ async def test_a_reader_whose_last_epoch_ended_earlier_here_is_told_where(partit
     response = await reader.api.fetch(call("Fetch", 12, body))
     (entry,) = response.responses[0].partitions
     assert (entry.diverging_epoch.epoch, entry.diverging_epoch.end_offset, entry.records) == (0, 1, b"")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000
+
+    def __call__(self) -> Millis:
+        return Millis(self.now)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def pair(clock: Clock) -> tuple[ReplicaBroker, ReplicaBroker]:
+    """A leader of three partitions, and a follower that is in sync and has been told so."""
+    leader, follower = ReplicaBroker(1, clock), ReplicaBroker(2, clock)
+    for broker in (leader, follower):
+        broker.knows(1, 2, partitions=3)
+        for index in range(3):
+            broker.hears(1, 0, (1, 2), (1, 2), index=index)
+    for _ in range(4):
+        follower.asks(leader)
+    return leader, follower
+
+
+def test_a_follower_with_nothing_to_fetch_is_known_to_be_in_sync_as_long_as_it_asks(clock: Clock) -> None:
+    leader, follower = pair(clock)
+    lag_ms = leader.leaderships.surroundings.lag_time_max_ms
+    for _ in range(5):
+        clock.now += lag_ms - 1
+        follower.asks(leader)
+    part = leader.part()
+    leader.appends(b"a")
+    clock.now += lag_ms
+    assert part.followers.out_of_sync(clock(), part.log.log_end_offset, lag_ms) == []
+    clock.now += 1
+    assert part.followers.out_of_sync(clock(), part.log.log_end_offset, lag_ms) == [2]
+
+
+def test_a_follower_gets_what_comes_after_a_long_silence(clock: Clock) -> None:
+    leader, follower = pair(clock)
+    for number, partition in enumerate([TopicPartition("t", 1), T0, TopicPartition("t", 1)]):
+        leader.appends(b"%d" % number, partition=partition)
+        for _ in range(3):
+            follower.asks(leader)
+        assert follower.log_bytes(partition) == leader.log_bytes(partition)
+        assert follower.part(partition).log.high_watermark == leader.part(partition).log.high_watermark
+
+
+def test_a_quiet_follower_learns_that_another_epoch_has_begun(clock: Clock) -> None:
+    leader, follower = pair(clock)
+    leader.hears(1, 1, (1, 2), (1, 2))
+    question = follower.followers[leader.me].next_question(clock())
+    assert question is not None
+    told = leader.reply(question)
+    assert [entry.error_code for topic in told.responses for entry in topic.partitions] == [
+        ErrorCode.FENCED_LEADER_EPOCH
+    ]
