@@ -443,3 +443,20 @@ def test_a_quiet_follower_learns_that_another_epoch_has_begun(clock: Clock) -> N
     assert [entry.error_code for topic in told.responses for entry in topic.partitions] == [
         ErrorCode.FENCED_LEADER_EPOCH
     ]
+
+
+def test_a_quiet_follower_hears_of_what_is_committed_meanwhile(clock: Clock) -> None:
+    leader, fast, slow = (ReplicaBroker(number, clock) for number in (1, 2, 3))
+    for broker in (leader, fast, slow):
+        broker.knows(1, 2, 3)
+        broker.hears(1, 0, (1, 2, 3), (1, 2, 3))
+    for _ in range(2):
+        slow.asks(leader)
+    leader.appends(b"a")
+    for _ in range(4):
+        fast.asks(leader)
+    assert fast.part().log.high_watermark == 0
+    for _ in range(2):
+        slow.asks(leader)
+    fast.asks(leader)
+    assert fast.part().log.high_watermark == 1
