@@ -6,10 +6,12 @@ of their own, with a session timeout of 6 s.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Final
 
 from bench.processes import cpu_s, memory_mb
+from bench.raw import SteadyWriter
 from bench.rounds import OURS, RECORD_BYTES, THEIRS, Amounts, Row, run_load
 from compat.cluster import servers
 from compat.cluster.servers import Cluster, cluster, own_zookeeper
@@ -24,6 +26,9 @@ ROWS: Final = {
     "replicated": Row("three brokers: produce 1 KB, acks=all, 3 replicas", "MB/s", True),
     "replicated_cpu": Row("three brokers: CPU of all per GB produced, 3 replicas", "s", False),
     "replicated_memory": Row("three brokers: memory of all, after the load", "MB", False),
+    "killed": Row("three brokers: leader killed, longest wait of a writer, acks=all", "s", False),
+    "killed_controller": Row("three brokers: the same when it was the controller, too", "s", False),
+    "stopped": Row("three brokers: leader stopped (SIGTERM), longest wait of a writer", "ms", False),
 }
 
 
@@ -32,7 +37,7 @@ def measure_cluster(name: str, amounts: Amounts, say: Callable[[str], None]) -> 
     with own_zookeeper() as zookeeper, cluster([_KINDS[name]] * 3, zookeeper, heap="1G", start=False) as brokers:
         say("start three brokers")
         brokers.start()
-        return _produce(brokers, amounts, say)
+        return _produce(brokers, amounts, say) | _rob(brokers, say)
 
 
 def _produce(brokers: Cluster, amounts: Amounts, say: Callable[[str], None]) -> dict[str, float]:
@@ -53,6 +58,31 @@ def _produce(brokers: Cluster, amounts: Amounts, say: Callable[[str], None]) -> 
         "replicated_cpu": used_s / (answer["megabytes"] / 1000),
         "replicated_memory": memory,
     }
+
+
+def _rob(brokers: Cluster, say: Callable[[str], None]) -> dict[str, float]:
+    """How long a writer waits when its leader goes."""
+    brokers.make_topic("robbed", len(brokers.members))
+    found = {}
+    for row, is_controller, scale in (("killed", False, 1), ("killed_controller", True, 1), ("stopped", False, 1000)):
+        say(row)
+        controller = brokers.controller()
+        leaders = {index: brokers.leader("robbed", index) for index in range(len(brokers.members))}
+        partition = next(index for index, leader in leaders.items() if (leader == controller) == is_controller)
+        member = brokers.members[leaders[partition]]
+        with SteadyWriter([each.port for each in brokers.members.values()], "robbed", partition) as writer:
+            writer.await_record(time.monotonic())
+            begun = time.monotonic()
+            if row == "stopped":
+                member.stop()
+            else:
+                member.kill()
+            writer.await_record(time.monotonic())
+            found[row] = writer.longest_wait(begun) * scale
+        member.start()
+        brokers.await_members()
+        brokers.await_in_sync()
+    return found
 
 
 def _cpu_s(brokers: Cluster) -> float:

@@ -1,14 +1,19 @@
-"""A client on a bare socket, for what a library's own patience would hide: how soon a broker that starts is of use.
+"""A client on bare sockets, for what a library's own patience would hide: how soon a broker is of use, or of use again.
 
-librdkafka rests a second after LEADER_NOT_AVAILABLE for a topic that comes about by being asked for. This client asks
-again at once.
+librdkafka rests a second after LEADER_NOT_AVAILABLE for a topic that comes about by being asked for, and a while after
+every error. This client asks again at once.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import socket
 import struct
+import threading
 import time
+from collections.abc import Sequence
+from types import TracebackType
 from typing import Any, Final
 
 from pykafka_broker.wire.batch import Record, build
@@ -51,9 +56,90 @@ def first(bootstrap: str) -> dict[str, float]:
     raise TimeoutError(f"no record was acknowledged within {PATIENCE_S} s: {last}")
 
 
-def _one_record(topic: str) -> ProduceRequest:
+class SteadyWriter:
+    """Writes records to a partition, acks=all, one after the other, wherever it is led, on a thread of its own."""
+
+    def __init__(self, brokers: Sequence[int], topic: str, partition: int) -> None:
+        """`brokers` are their ports on loopback."""
+        self._brokers = list(brokers)
+        self._partition = partition
+        request = MetadataRequest(topics=[MetadataRequest.Topic(name=topic)], allow_auto_topic_creation=False)
+        self._metadata = write_request("Metadata", _METADATA, 0, "bench", request)
+        self._produce = write_request("Produce", _PRODUCE, 0, "bench", _one_record(topic, partition))
+        self._connections: dict[int, socket.socket] = {}
+        self._leader: int | None = None
+        self._is_over = False
+        self._thread = threading.Thread(target=self._run)
+        self.acknowledged: list[tuple[float, float]] = []
+        """When a record was sent first, and when it was acknowledged; by `time.monotonic`."""
+
+    def __enter__(self) -> SteadyWriter:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._is_over = True
+        self._thread.join()
+
+    def await_record(self, sent_after: float) -> None:
+        """Return when a record is acknowledged that was sent after this moment. Raises `TimeoutError`."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not self.acknowledged or self.acknowledged[-1][0] <= sent_after:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no record was acknowledged within {PATIENCE_S} s")
+            time.sleep(0.01)
+
+    def longest_wait(self, since: float) -> float:
+        """The longest time without an acknowledgement that ended after this moment, in seconds."""
+        moments = [at for _, at in self.acknowledged]
+        return max(after - before for before, after in itertools.pairwise(moments) if after > since)
+
+    def _run(self) -> None:
+        while not self._is_over:
+            begun = time.monotonic()
+            while not self._is_over and not self._is_written():
+                time.sleep(_PAUSE_S)
+            if not self._is_over:
+                self.acknowledged.append((begun, time.monotonic()))
+        for connection in self._connections.values():
+            connection.close()
+
+    def _is_written(self) -> bool:
+        asked = self._brokers[0] if self._leader is None else self._leader
+        try:
+            if self._leader is None:
+                self._leader = self._find_leader(asked)
+                return False
+            (answer,) = _ask(self._connection(asked), "Produce", _PRODUCE, self._produce).responses
+            if answer.partition_responses[0].error_code == 0:
+                return True
+        except (OSError, EOFError):
+            with contextlib.suppress(KeyError):
+                self._connections.pop(asked).close()
+        self._leader = None
+        self._brokers.append(self._brokers.pop(0))
+        return False
+
+    def _find_leader(self, asked: int) -> int | None:
+        answer = _ask(self._connection(asked), "Metadata", _METADATA, self._metadata)
+        leaders = [one.leader_id for one in answer.topics[0].partitions if one.partition_index == self._partition]
+        ports = [broker.port for broker in answer.brokers if broker.node_id in leaders]
+        if not ports:
+            self._brokers.append(self._brokers.pop(0))
+        return ports[0] if ports else None
+
+    def _connection(self, port: int) -> socket.socket:
+        if port not in self._connections:
+            self._connections[port] = socket.create_connection(("127.0.0.1", port), 1.0)
+            self._connections[port].settimeout(PATIENCE_S)
+        return self._connections[port]
+
+
+def _one_record(topic: str, index: int = 0) -> ProduceRequest:
     batch = build([Record(timestamp=int(time.time() * 1000), value=b"x")])
-    partition = ProduceRequest.PartitionProduceData(index=0, records=batch)
+    partition = ProduceRequest.PartitionProduceData(index=index, records=batch)
     data = ProduceRequest.TopicProduceData(name=topic, partition_data=[partition])
     return ProduceRequest(acks=_ALL, timeout_ms=30_000, topic_data=[data])
 
