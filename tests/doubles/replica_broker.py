@@ -18,7 +18,7 @@ from pykafka_broker.config.broker import BrokerSettings
 from pykafka_broker.config.topic import TopicSettings
 from pykafka_broker.log.follower import Follower, Question, Taken
 from pykafka_broker.log.validation import Origin
-from pykafka_broker.model.errors import ErrorCode
+from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.identity import Session
 from pykafka_broker.model.names import BrokerId, TopicId, TopicPartition
 from pykafka_broker.model.outcome import Fact
@@ -160,13 +160,18 @@ class ReplicaBroker:
         frame = write_request(api, version, 1, "broker", body)
         call = open_call(memoryview(frame)[4:], _SERVED)
         call.session = Session("PLAINTEXT", "/127.0.0.1")
-        work = self._routes[api].answer(call)
+        route = self._routes[api]
+        work = route.answer(call)
         try:
             work.send(None)  # type: ignore[attr-defined]
         except StopIteration as done:
-            sent = b"".join(self._read(piece) for piece in close_call(call, done.value))
-            return read_response(api, version, memoryview(bytearray(sent))[4:])[1]
-        raise AssertionError(f"{api} waits although it was told not to")
+            response = done.value
+        except KafkaError as error:
+            response = route.refuse(call, error.code, error.detail)
+        else:
+            raise AssertionError(f"{api} waits although it was told not to")
+        sent = b"".join(self._read(piece) for piece in close_call(call, response))
+        return read_response(api, version, memoryview(bytearray(sent))[4:])[1]
 
     @staticmethod
     def _read(piece: Any) -> bytes:

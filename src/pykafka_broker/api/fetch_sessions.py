@@ -63,8 +63,8 @@ class Wanted:
         if told.log_start_offset != self.told_log_start_offset:
             self.told_log_start_offset = told.log_start_offset
             news = True
-        if told.error_code:
-            # The partition is told again as soon as the error is over.
+        if told.error_code or told.diverging_epoch.epoch >= 0:
+            # The partition is told again as soon as the error is over, or the reader's log has been cut.
             self.told_high_watermark = -1
         return news
 

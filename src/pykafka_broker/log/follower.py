@@ -275,7 +275,7 @@ class Follower:
         try:
             if code is ErrorCode.NONE:
                 if entry.diverging_epoch.epoch >= 0 or entry.diverging_epoch.end_offset >= 0:
-                    self._part(now, one, entry.diverging_epoch, taken)
+                    self._part(now, one, entry, taken)
                 else:
                     self._append(now, one, entry, taken)
             elif code is ErrorCode.OFFSET_OUT_OF_RANGE:
@@ -317,30 +317,34 @@ class Follower:
             log.advance_log_start(min(entry.log_start_offset, log.high_watermark))
         one.is_in_sync = log.log_end_offset >= entry.high_watermark
 
-    def _part(self, now: Millis, one: _Followed, leaders: messages.FetchResponse.EpochEndOffset, taken: Taken) -> None:
+    def _part(self, now: Millis, one: _Followed, entry: messages.FetchResponse.PartitionData, taken: Taken) -> None:
         """Cut the log back to where it parts from the leader's (``AbstractFetcherThread.getOffsetTruncationState``).
 
         Where the leader knows an epoch that we do not, the end of ours before it is only a step: the next fetch tells.
         """
-        log = one.source.log
-        end = log.log_end_offset
+        log, leaders = one.source.log, entry.diverging_epoch
+        is_all = False
         if leaders.end_offset < 0:
             cut = log.high_watermark
         elif leaders.epoch < 0:
             cut = leaders.end_offset
         else:
             ours = log.end_of_epoch(leaders.epoch)
+            is_all = ours.epoch == leaders.epoch
             if ours.end_offset < 0:
                 cut = leaders.end_offset
-            elif ours.epoch != leaders.epoch:
+            elif not is_all:
                 cut = ours.end_offset
             else:
                 cut = min(ours.end_offset, leaders.end_offset)
-        cut = min(cut, end)
+        cut = min(cut, log.log_end_offset)
         if cut < log.high_watermark:
             self._say("CommittedRecordsCut", one.source.partition, Level.WARNING, cut_to=cut, was=log.high_watermark)
         log.truncate_to(cut, now)
         taken.grown.append(one.source.partition)
+        if is_all and log.advance_high_watermark(entry.high_watermark):
+            # What is left is the leader's, too; it may not tell again how much of it is committed.
+            taken.committed.append(one.source.partition)
 
     def _find_back(
         self, now: Millis, asked: messages.ListOffsetsRequest, response: messages.ListOffsetsResponse, taken: Taken
