@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.cluster.zookeeper import ZooKeeper, running_zookeeper
+from tests.cluster.zookeeper import Ensemble, ZooKeeper, running_ensemble, running_zookeeper
 
 # A slow machine is no defect of the code, so examples have no deadline. Continuous integration tries the same examples
 # every time, so that it judges the change and not the dice; people's runs explore. `thorough` explores longer.
@@ -23,3 +23,10 @@ def zookeeper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZooKeeper]:
     """A real ZooKeeper that all tests of the run share; use a chroot of your own in it, and leave it running."""
     with running_zookeeper(tmp_path_factory.mktemp("zookeeper")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ensemble]:
+    """Three ZooKeeper servers that agree, shared by all tests of the run; leave all three running."""
+    with running_ensemble(tmp_path_factory.mktemp("ensemble")) as servers:
+        yield servers
