@@ -507,7 +507,8 @@ def _say_about(room: str) -> Callable[[Fact], None]:
 async def _open_house(settings: BrokerSettings, worker: Worker, clock: Clock) -> AsyncIterator[House]:
     """The house of coordination: an ensemble where ``zookeeper.connect`` names one, else the embedded tree."""
     if settings.has_zookeeper:
-        from pykafka_broker.zk.session import ConnectionTimeout, open_ensemble
+        from pykafka_broker.zk.credentials import CredentialsError, credentials_of
+        from pykafka_broker.zk.session import AuthenticationFailed, ConnectionTimeout, open_ensemble
 
         connection_timeout_ms = settings.zookeeper_connection_timeout_ms
         if connection_timeout_ms is None:
@@ -518,9 +519,13 @@ async def _open_house(settings: BrokerSettings, worker: Worker, clock: Clock) ->
                 session_timeout_ms=settings.zookeeper_session_timeout_ms,
                 connection_timeout_ms=connection_timeout_ms,
                 max_in_flight=settings.zookeeper_max_in_flight_requests,
+                credentials=credentials_of(settings, os.environ),
+                secured=settings.zookeeper_set_acl,
             ) as ensemble:
                 yield ensemble
-        except ConnectionTimeout as error:
+        except CredentialsError as error:
+            raise CannotStart(str(error)) from error
+        except (ConnectionTimeout, AuthenticationFailed) as error:
             raise CannotStart(f"zookeeper.connect: {settings.zookeeper_connect}: {error}") from error
     else:
         from pykafka_broker.zk.embedded import open_embedded

@@ -12,9 +12,16 @@ from pykafka_broker.config.network import NetworkSettings
 from pykafka_broker.config.security import SecuritySettings
 from pykafka_broker.config.storage import StorageSettings
 from pykafka_broker.config.transactions import TransactionSettings
+from pykafka_broker.config.zookeeper import ZooKeeperTlsSettings
 
 
 class BrokerSettings(
-    ClusterSettings, NetworkSettings, StorageSettings, GroupSettings, TransactionSettings, SecuritySettings
+    ClusterSettings,
+    NetworkSettings,
+    StorageSettings,
+    GroupSettings,
+    TransactionSettings,
+    SecuritySettings,
+    ZooKeeperTlsSettings,
 ):
     """A broker's settings; ``BrokerSettings()`` has Kafka's defaults throughout."""

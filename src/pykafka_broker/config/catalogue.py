@@ -266,7 +266,6 @@ _GROUPS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
                 importance=Importance.LOW,
             ),
             _row("ssl.trustmanager.algorithm", Kind.STRING, default="PKIX", mode=Mode.PER_BROKER),
-            _row("zookeeper.clientCnxnSocket", Kind.STRING, default=None),
         ),
     ),
     (
@@ -355,23 +354,8 @@ _GROUPS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
         "Belongs to TLS towards ZooKeeper.",
         (
             _row("zookeeper.ssl.cipher.suites", Kind.LIST, default=None, importance=Importance.LOW),
-            _row("zookeeper.ssl.client.enable", Kind.BOOLEAN, default=False),
             _row("zookeeper.ssl.crl.enable", Kind.BOOLEAN, default=False, importance=Importance.LOW),
-            _row("zookeeper.ssl.enabled.protocols", Kind.LIST, default=None, importance=Importance.LOW),
-            _row(
-                "zookeeper.ssl.endpoint.identification.algorithm",
-                Kind.STRING,
-                default="HTTPS",
-                importance=Importance.LOW,
-            ),
-            _row("zookeeper.ssl.keystore.location", Kind.STRING, default=None),
-            _row("zookeeper.ssl.keystore.password", Kind.PASSWORD, default=None),
-            _row("zookeeper.ssl.keystore.type", Kind.STRING, default=None),
             _row("zookeeper.ssl.ocsp.enable", Kind.BOOLEAN, default=False, importance=Importance.LOW),
-            _row("zookeeper.ssl.protocol", Kind.STRING, default="TLSv1.2", importance=Importance.LOW),
-            _row("zookeeper.ssl.truststore.location", Kind.STRING, default=None),
-            _row("zookeeper.ssl.truststore.password", Kind.PASSWORD, default=None),
-            _row("zookeeper.ssl.truststore.type", Kind.STRING, default=None),
         ),
     ),
     (

@@ -35,6 +35,7 @@ _SECTION_TITLES = {
     "GroupSettings": "Consumer groups",
     "TransactionSettings": "Producers and transactions",
     "SecuritySettings": "Security",
+    "ZooKeeperTlsSettings": "TLS towards ZooKeeper",
 }
 
 

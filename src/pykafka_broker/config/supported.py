@@ -71,6 +71,12 @@ BROKER_KEYS = _rooms(
         transaction.state.log.num.partitions transaction.state.log.replication.factor
         transaction.state.log.segment.bytes
     """,
+    zk="""
+        zookeeper.clientCnxnSocket zookeeper.set.acl zookeeper.ssl.client.enable zookeeper.ssl.enabled.protocols
+        zookeeper.ssl.endpoint.identification.algorithm zookeeper.ssl.keystore.location
+        zookeeper.ssl.keystore.password zookeeper.ssl.keystore.type zookeeper.ssl.protocol
+        zookeeper.ssl.truststore.location zookeeper.ssl.truststore.type
+    """,
 )
 """A broker's key to the room that reads it."""
 
@@ -91,6 +97,7 @@ ACCEPTED = frozenset(
         "queued.max.request.bytes",
         "queued.max.requests",
         "transaction.state.log.load.buffer.size",
+        "zookeeper.ssl.truststore.password",
     )
 )
 """Keys that tune something which this broker does not have; any value is right, and no warning is due."""

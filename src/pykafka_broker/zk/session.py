@@ -1,12 +1,14 @@
 """The coordination port on a real ZooKeeper ensemble, through kazoo.
 
 ``Ensemble`` keeps one session at a time, one after the other: a lost connection is waited out, a session that expired
-is followed by a new one. ``ZkSession`` is the port on one of them. kazoo runs threads of its own; ``zk/settle.py``
-brings their results here, and nothing here blocks. Credentials, TLS and ACLs other than world-open are not done.
+is followed by a new one. ``ZkSession`` is the port on one of them. kazoo runs threads of its own
+(``zk/connection.py``); ``zk/settle.py`` brings their results here, and nothing here blocks.
 """
 
 from __future__ import annotations
 
+import logging
+import random
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -15,12 +17,13 @@ from typing import Any, NoReturn, TypeVar
 import trio
 from kazoo import exceptions
 from kazoo.client import KazooClient
-from kazoo.handlers.threading import SequentialThreadingHandler
 from kazoo.interfaces import IAsyncResult
 from kazoo.protocol import serialization
-from kazoo.protocol.states import KazooState, ZnodeStat
-from kazoo.security import OPEN_ACL_UNSAFE
+from kazoo.protocol.states import KazooState, KeeperState, ZnodeStat
 
+from pykafka_broker.zk.acls import acls_of
+from pykafka_broker.zk.connection import Threads
+from pykafka_broker.zk.credentials import NOBODY, Credentials
 from pykafka_broker.zk.doubt import outcome_of
 from pykafka_broker.zk.paths import checked, fitting, lineage, under
 from pykafka_broker.zk.port import (
@@ -50,12 +53,16 @@ CLOSING_TIMEOUT_S = 5.0
 """How long to wait for the ensemble to take leave; then the session is left to expire."""
 GIVING_UP_TIMEOUT_S = 0.5
 """The same where there is no session to take leave of."""
+ANEW_AFTER_S = 1.0
+"""How long to wait before connecting anew when kazoo has given up, as it does once credentials are not believed."""
 ATTEMPTS_PER_SESSION = 4
 """How often a server may be asked to take a session over before that can have expired.
 
 A server that is just starting may accept the question and never answer it; kazoo waits for the session's length divided
 by the number of hosts, so a single host is listed several times.
 """
+
+log = logging.getLogger(__name__)
 
 _EPHEMERAL, _SEQUENTIAL = 1, 2
 _REFUSALS: dict[type[Exception], type[CoordinationError]] = {
@@ -65,6 +72,7 @@ _REFUSALS: dict[type[Exception], type[CoordinationError]] = {
     exceptions.NotEmptyError: NotEmpty,
     exceptions.NoChildrenForEphemeralsError: ParentIsEphemeral,
 }
+_ENDS = (exceptions.SessionExpiredError, exceptions.ConnectionClosedError, exceptions.AuthFailedError)
 _Answer = TypeVar("_Answer")
 
 
@@ -72,22 +80,12 @@ class ConnectionTimeout(Exception):
     """No server of the ensemble has answered in time (Kafka's ``ZooKeeperClientTimeoutException``)."""
 
 
+class AuthenticationFailed(Exception):
+    """The ensemble does not believe our credentials (Kafka's ``ZooKeeperClientAuthFailedException``)."""
+
+
 class _AnswerLost(Exception):
     """The connection broke while a request was under way: it may have been carried out, or not."""
-
-
-class _Handler(SequentialThreadingHandler):  # type: ignore[misc]
-    """kazoo's threads, except that being stopped while connecting is no reason for a traceback."""
-
-    def spawn(self, func: Callable[..., object], *args: Any, **kwargs: Any) -> threading.Thread:
-        def run() -> None:
-            try:
-                func(*args, **kwargs)
-            except InterruptedError:
-                return
-
-        thread: threading.Thread = super().spawn(run)
-        return thread
 
 
 class _Watched:
@@ -153,11 +151,13 @@ class ZkSession:
     """One session with the ensemble (``Coordination``)."""
 
     def __init__(
-        self, client: KazooClient, guard: _Guard, session_id: int, root: str, in_flight: trio.Semaphore
+        self, client: KazooClient, guard: _Guard, session_id: int, root: str, in_flight: trio.Semaphore, secured: bool
     ) -> None:
+        """``secured``: nodes are made so that only who has our credentials may change them."""
         self._client = client
         self._guard = guard
         self._root = root
+        self._secured = secured
         self._in_flight = in_flight
         self._watched: dict[tuple[str, bool], _Watched] = {}
         self.session_id = session_id
@@ -179,13 +179,12 @@ class ZkSession:
         fitting(path, data)
         if path == "/":
             raise NodeExists(path)
+        acls = acls_of(path, secured=self._secured)
 
         async def once() -> tuple[Done, ...]:
             made = await self._once(
                 path,
-                lambda: self._client.create_async(
-                    full, data, acl=OPEN_ACL_UNSAFE, ephemeral=ephemeral, sequence=sequential
-                ),
+                lambda: self._client.create_async(full, data, acls, ephemeral=ephemeral, sequence=sequential),
             )
             return (self._bare(made),)
 
@@ -326,7 +325,7 @@ class ZkSession:
                 return await settled(pending)
             except (exceptions.ConnectionLoss, exceptions.OperationTimeoutError) as error:
                 raise _AnswerLost from error
-            except (exceptions.SessionExpiredError, exceptions.ConnectionClosedError) as error:
+            except _ENDS as error:
                 raise SessionLost("the session with ZooKeeper has ended") from error
             except exceptions.KazooException as error:
                 raise _refusal(path, error) from error
@@ -343,7 +342,7 @@ class ZkSession:
         match change:
             case Create(path, data, ephemeral, sequential):
                 flags = _EPHEMERAL * ephemeral | _SEQUENTIAL * sequential
-                return serialization.Create(full, fitting(path, data), OPEN_ACL_UNSAFE, flags)
+                return serialization.Create(full, fitting(path, data), acls_of(path, secured=self._secured), flags)
             case Replace(path, data, expected):
                 return serialization.SetData(full, fitting(path, data), expected)
             case Delete(path, expected):
@@ -385,18 +384,46 @@ class _Guard:
 class Ensemble:
     """A ZooKeeper ensemble as a house (``House``)."""
 
-    def __init__(self, client: KazooClient, root: str, max_in_flight: int) -> None:
-        self._client = client
-        self._root = root
+    def __init__(
+        self,
+        connect: str,
+        credentials: Credentials,
+        *,
+        session_timeout_ms: int,
+        max_in_flight: int,
+        secured: bool,
+    ) -> None:
+        hosts, self._root = _parted(connect)
+        random.shuffle(hosts)
+        hosts *= -(-ATTEMPTS_PER_SESSION // len(hosts))
+        session_timeout_s = session_timeout_ms / 1000
+        self._threads = Threads(
+            session_timeout_s=session_timeout_s,
+            attempt_s=session_timeout_s / len(hosts),
+            tls=credentials.tls,
+            on_end=self._ended_in_kazoo,
+        )
+        self._client = KazooClient(
+            hosts=",".join(hosts),
+            timeout=session_timeout_s,
+            handler=self._threads,
+            sasl_options=credentials.sasl_options,
+            # Otherwise the server that has just been left might be the next to be tried.
+            randomize_hosts=False,
+            connection_retry={"max_tries": -1, "delay": 0.1, "backoff": 2, "max_delay": 1.0},
+        )
+        self._secured = secured
         self._in_flight = trio.Semaphore(max_in_flight)
         self._guard = _Guard()
         self._token = trio.lowlevel.current_trio_token()
         self._session: ZkSession | None = None
         self._news = trio.Event()
-        self._closed = False
+        self._closed = threading.Event()
+        self._beginning = threading.Lock()
+        self._refused = False
         self.is_connected = False
         """Whether there is a connection right now; requests wait where there is none."""
-        client.add_listener(self._state_in_kazoo)
+        self._client.add_listener(self._state_in_kazoo)
 
     @property
     def session_id(self) -> int:
@@ -406,7 +433,7 @@ class Ensemble:
     async def session(self) -> ZkSession:
         """The session of the moment, or else the next one; ``SessionLost`` when there will be none."""
         while self._session is None:
-            if self._closed:
+            if self._closed.is_set():
                 raise SessionLost("the connection to ZooKeeper has been closed")
             await self._news.wait()
         return self._session
@@ -456,19 +483,30 @@ class Ensemble:
             yield changes
 
     async def connect(self, timeout_ms: int) -> None:
-        """Begin the first session and make the chroot if it is missing; ``ConnectionTimeout``."""
+        """Begin the first session and make the chroot if it is missing.
+
+        ``ConnectionTimeout`` or ``AuthenticationFailed``. Credentials are judged after the session has begun.
+        """
         self._client.start_async()
         with trio.move_on_after(timeout_ms / 1000) as waiting:
-            session = await self.session()
-            if self._root:
-                await ZkSession(self._client, self._guard, session.session_id, "", self._in_flight).ensure(self._root)
+            while not self._refused:
+                session = await self.session()
+                whole = self._session_of(session.session_id, "")
+                try:
+                    await whole.ensure(self._root or "/")
+                    await whole.read("/")
+                    return
+                except SessionLost:
+                    continue
+            raise AuthenticationFailed("Auth failed either before or while waiting for connection")
         if waiting.cancelled_caught:
-            raise ConnectionTimeout("Timed out waiting for connection while in state: CONNECTING")
+            trouble = f" ({self._threads.trouble})" if self._threads.trouble else ""
+            raise ConnectionTimeout(f"Timed out waiting for connection while in state: CONNECTING{trouble}")
 
     async def close(self) -> None:
         """End the session, so that its ephemeral nodes go at once; not waited for when nobody answers."""
         over = trio.Event()
-        self._closed = True
+        self._closed.set()
         self._news.set()
         limit_s = GIVING_UP_TIMEOUT_S
         if self._session is not None:
@@ -478,8 +516,9 @@ class Ensemble:
 
         def take_leave() -> None:
             try:
-                self._client.stop()
-                self._client.close()
+                with self._beginning:
+                    self._client.stop()
+                    self._client.close()
             finally:
                 from_thread(self._token, over.set)
 
@@ -501,43 +540,75 @@ class Ensemble:
             self._guard.admit(session_id)
         elif state == KazooState.LOST:
             self._guard.admit(None)
-        from_thread(self._token, self._state_changed, state, session_id)
+        refused = self._client.client_state == KeeperState.AUTH_FAILED
+        from_thread(self._token, self._state_changed, state, session_id, refused)
 
-    def _state_changed(self, state: str, session_id: int | None) -> None:
+    def _ended_in_kazoo(self) -> None:
+        """Called on kazoo's thread, which ends: it does so at our bidding, and when it can make nothing of a server."""
+        if not self._closed.is_set():
+            self._threads.spawn(self._begin_anew)
+
+    def _begin_anew(self) -> None:
+        self._closed.wait(ANEW_AFTER_S)
+        with self._beginning:
+            if not self._closed.is_set():
+                log.warning("connecting to ZooKeeper anew")
+                self._client.start_async()
+
+    def _state_changed(self, state: str, session_id: int | None, refused: bool) -> None:
         self.is_connected = state == KazooState.CONNECTED
+        if refused and not self._closed.is_set():
+            log.error("ZooKeeper does not accept our credentials")
+        self._refused = refused
         session = self._session
         if session is not None and (state == KazooState.LOST or session_id not in (None, session.session_id)):
             session.end()
             session = self._session = None
-        if state == KazooState.CONNECTED and session is None and session_id is not None and not self._closed:
-            self._session = ZkSession(self._client, self._guard, session_id, self._root, self._in_flight)
-            self._news.set()
-            self._news = trio.Event()
+        if state == KazooState.CONNECTED and session is None and session_id is not None and not self._closed.is_set():
+            self._session = self._session_of(session_id, self._root)
+            self._ring()
+        elif refused:
+            self._ring()
+
+    def _ring(self) -> None:
+        self._news.set()
+        self._news = trio.Event()
+
+    def _session_of(self, session_id: int, root: str) -> ZkSession:
+        return ZkSession(self._client, self._guard, session_id, root, self._in_flight, self._secured)
 
 
 @asynccontextmanager
 async def open_ensemble(
-    connect: str, *, session_timeout_ms: int, connection_timeout_ms: int, max_in_flight: int = 10
+    connect: str,
+    *,
+    session_timeout_ms: int,
+    connection_timeout_ms: int,
+    max_in_flight: int = 10,
+    credentials: Credentials = NOBODY,
+    secured: bool = False,
 ) -> AsyncIterator[House]:
     """Connect to ``zookeeper.connect`` (``h1:2181,h2:2181/chroot``) and keep a session until the body ends.
 
-    ``ConnectionTimeout`` when nobody answers in time, ``ValueError`` when the text names no hosts.
+    With ``secured``, nodes are made so that only who has the ``credentials`` may change them.
+    ``ConnectionTimeout`` when nobody answers in time, ``AuthenticationFailed`` when the credentials are not accepted,
+    ``ValueError`` when the text names no hosts.
     """
-    listed, slash, chroot = connect.partition("/")
-    hosts = [host.strip() for host in listed.split(",")]
-    root = checked(slash + chroot.rstrip("/")) if chroot.strip("/") else ""
-    client = KazooClient(
-        hosts=",".join(hosts * -(-ATTEMPTS_PER_SESSION // len(hosts))),
-        timeout=session_timeout_ms / 1000,
-        handler=_Handler(),
-        connection_retry={"max_tries": -1, "delay": 0.1, "backoff": 2, "max_delay": 1.0},
+    ensemble = Ensemble(
+        connect, credentials, session_timeout_ms=session_timeout_ms, max_in_flight=max_in_flight, secured=secured
     )
-    ensemble = Ensemble(client, root, max_in_flight)
     try:
         await ensemble.connect(connection_timeout_ms)
         yield ensemble
     finally:
         await ensemble.close()
+
+
+def _parted(connect: str) -> tuple[list[str], str]:
+    """The hosts, and the chroot or nothing."""
+    listed, slash, chroot = connect.partition("/")
+    root = checked(slash + chroot.rstrip("/")) if chroot.strip("/") else ""
+    return [host.strip() for host in listed.split(",")], root
 
 
 def _stat(stat: ZnodeStat) -> Stat:

@@ -86,11 +86,14 @@ async def test_hosts_may_be_listed_with_spaces_and_a_trailing_slash(zookeeper: Z
 
 
 async def test_an_ensemble_that_is_not_there_is_given_up_in_time() -> None:
+    port = free_port()
     with trio.fail_after(10):
         with pytest.raises(ConnectionTimeout) as refusal:
-            async with open_ensemble(f"127.0.0.1:{free_port()}/x", session_timeout_ms=4_000, connection_timeout_ms=300):
+            async with open_ensemble(f"127.0.0.1:{port}/x", session_timeout_ms=4_000, connection_timeout_ms=300):
                 raise AssertionError("connected to nobody")
-    assert str(refusal.value) == "Timed out waiting for connection while in state: CONNECTING"
+    assert str(refusal.value) == (
+        f"Timed out waiting for connection while in state: CONNECTING (127.0.0.1:{port}: Connection refused)"
+    )
 
 
 async def test_an_ensemble_that_hangs_is_given_up_in_time(own_zookeeper: ZooKeeper) -> None:
