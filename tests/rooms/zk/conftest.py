@@ -11,7 +11,7 @@ import pytest
 
 from pykafka_broker.zk.embedded import open_grove
 from pykafka_broker.zk.port import Coordination, House
-from tests.cluster.zookeeper import ZooKeeper
+from tests.cluster.zookeeper import Ensemble, ZooKeeper
 
 _chroots = itertools.count()
 
@@ -29,14 +29,20 @@ def ticking() -> Callable[[], int]:
     return itertools.count(1_000).__next__
 
 
-@pytest.fixture(params=["embedded", pytest.param("zookeeper", marks=pytest.mark.cluster)])
+@pytest.fixture(
+    params=[
+        "embedded",
+        pytest.param("zookeeper", marks=pytest.mark.cluster),
+        pytest.param("ensemble", marks=pytest.mark.cluster),
+    ]
+)
 async def sessions(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Sessions]:
-    """Sessions with one fresh tree, embedded or real."""
+    """Sessions with one fresh tree: embedded, in one real server, or in three."""
     if request.param == "embedded":
         async with open_grove(tmp_path / "tree", in_worker=inline, clock=ticking()) as grove:
             yield grove.session
     else:
-        server: ZooKeeper = request.getfixturevalue("zookeeper")
+        server: ZooKeeper | Ensemble = request.getfixturevalue(request.param)
         chroot = f"/{request.node.name.partition('[')[0]}-{next(_chroots)}"
 
         @asynccontextmanager
