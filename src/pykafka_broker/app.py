@@ -275,7 +275,6 @@ class _Broker:
         self.membership = Membership(
             registrar,
             self.control_loop,
-            clock,
             self._registered,
             session_timeout_ms=settings.zookeeper_session_timeout_ms,
         )

@@ -7,12 +7,12 @@ epoch) and stands for election again. Serving clients goes on meanwhile, as in A
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from contextlib import suppress
 
 import trio
 
-from pykafka_broker.runtime.clock import Clock
 from pykafka_broker.runtime.control_loop import ControlLoop
 from pykafka_broker.zk import nodes, registration
 from pykafka_broker.zk.port import Coordination, NodeExists
@@ -30,7 +30,6 @@ class Membership:
         self,
         registrar: registration.Registrar,
         control_loop: ControlLoop,
-        clock: Clock,
         registered: Callable[[int], None],
         *,
         session_timeout_ms: int,
@@ -38,9 +37,9 @@ class Membership:
         """``registered`` is told the broker epoch of each registration."""
         self._registrar = registrar
         self._control_loop = control_loop
-        self._clock = clock
         self._registered = registered
         self._session_timeout_ms = session_timeout_ms
+        self._has_checked_endpoints = False
         self.features_epoch = -1
         """The version of the ``/feature`` node, -1 while it is not known."""
 
@@ -48,22 +47,27 @@ class Membership:
         """Register and stand for controller, until the session is lost (then the caller cancels this).
 
         ``BrokerIdTaken`` when another broker has the id and keeps it longer than a session can outlive its process;
-        ``EndpointTaken`` when another broker advertises an address of ours.
+        ``EndpointTaken`` when another broker advertises an address of ours. As in Apache Kafka, that is looked for when
+        the broker starts, and not again in each session.
         """
         await registration.prepare(session)
-        await registration.check_endpoints(session, self._registrar.registration)
+        if not self._has_checked_endpoints:
+            await registration.check_endpoints(session, self._registrar.registration)
+            self._has_checked_endpoints = True
         self._registered(await self._register(session))
         await self._read_features(session)
         await self._control_loop.stand(session)
 
     async def _register(self, session: Coordination) -> int:
-        deadline = self._clock() + 2 * self._session_timeout_ms
+        """Register, and wait for what a former life has left; counted in attempts, since clocks are set."""
+        attempts = 1 + math.ceil(2 * self._session_timeout_ms / 1000 / ASK_AGAIN_AFTER_S)
         has_said = False
         while True:
             try:
                 return await self._registrar.register(session)
             except registration.BrokerIdTaken as taken:
-                if self._clock() >= deadline:
+                attempts -= 1
+                if attempts == 0:
                     raise
                 if not has_said:
                     log.warning("waiting for an old registration to expire: %s", taken)

@@ -9,8 +9,6 @@ import pytest
 import trio
 
 from pykafka_broker.model.names import BrokerId
-from pykafka_broker.model.time import Millis
-from pykafka_broker.runtime.clock import trio_clock
 from pykafka_broker.runtime.membership import Membership
 from pykafka_broker.store.worker import Worker
 from pykafka_broker.zk import nodes, registration
@@ -30,7 +28,7 @@ class Standing:
 
 
 class Member:
-    """A broker with a clock that the test turns."""
+    """A broker that others see only by its registration."""
 
     def __init__(self, broker_id: int, port: int) -> None:
         self.epochs: list[int] = []
@@ -39,7 +37,6 @@ class Member:
         self.membership = Membership(
             registration.Registrar(nodes.BrokerRegistration(BrokerId(broker_id), (endpoint,))),
             self.standing,  # type: ignore[arg-type]
-            trio_clock(Millis(1_700_000_000_000)),
             self.epochs.append,
             session_timeout_ms=6000,
         )
@@ -100,3 +97,33 @@ async def test_an_id_that_somebody_else_keeps_is_given_up(
         with pytest.raises(registration.BrokerIdTaken):
             await latecomer.membership.serve(other)
         nursery.cancel_scope.cancel()
+
+
+async def test_in_another_session_it_registers_with_another_epoch_and_stands_again(
+    grove: Grove, nursery: trio.Nursery
+) -> None:
+    member, other = Member(1, 9092), Member(2, 9092)
+    async with grove.session() as first:
+        await nursery.start(served_until_standing, member, first)
+    # Its address may have been taken meanwhile: it was checked at the start, and clients are served already.
+    async with grove.session() as elsewhere, grove.session() as second:
+        nursery.start_soon(other.membership.serve, elsewhere)
+        await other.standing.stood.wait()
+        member.standing.stood = trio.Event()
+        nursery.start_soon(member.membership.serve, second)
+        await member.standing.stood.wait()
+        node = await second.read(nodes.broker_path(1))
+        assert node.stat.ephemeral_owner == second.session_id
+        assert member.epochs[1] == node.stat.czxid > member.epochs[0]
+        nursery.cancel_scope.cancel()
+
+
+async def served_until_standing(
+    member: Member, session: Coordination, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Serve a session until it stands for controller, as a session that is lost right then would have it."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(member.membership.serve, session)
+        await member.standing.stood.wait()
+        nursery.cancel_scope.cancel()
+    task_status.started()
