@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import struct
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import trio.testing
 
 from pykafka_broker.zk.port import BadVersion, Coordination, Create, House, NodeExists, NoNode, Replace, SessionLost
 from pykafka_broker.zk.session import ConnectionTimeout, Ensemble, open_ensemble
+from tests.cluster.expiry import expire
 from tests.cluster.zookeeper import ZooKeeper, free_port, running_zookeeper
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -37,29 +37,6 @@ async def opened(server: ZooKeeper, chroot: str = "", session_timeout_ms: int = 
     ) as house:
         assert isinstance(house, Ensemble)
         yield house
-
-
-async def expire(server: ZooKeeper, house: Ensemble) -> None:
-    """Have the server end the session: somebody else takes it over and closes it in one breath.
-
-    The house may take it back before it is closed; then once more.
-    """
-    from kazoo.protocol.serialization import Close, Connect
-
-    session = await house.session()
-    session_id, password = house._client.client_id
-    take_over = Connect(0, 0, 10_000, session_id, password, False).serialize()
-    close = struct.pack(">ii", 1, Close.type)
-    both = b"".join(struct.pack(">i", len(part)) + part for part in (take_over, close))
-    with trio.fail_after(30):
-        while not session.ended.is_set():
-            with suppress(trio.BrokenResourceError):
-                async with await trio.open_tcp_stream("127.0.0.1", server.port) as stream:
-                    await stream.send_all(both)
-                    async for _ in stream:
-                        pass
-            with trio.move_on_after(0.5):
-                await session.ended.wait()
 
 
 async def connected(house: Ensemble, state: bool) -> None:
@@ -226,7 +203,7 @@ async def test_an_expired_session_answers_nothing_and_another_follows(zookeeper:
         session = await house.session()
         await house.create("/e", ephemeral=True)
         async with session.watching_data("/e") as changes:
-            await expire(zookeeper, house)
+            await expire(zookeeper.port, house)
             with trio.fail_after(30):
                 await session.ended.wait()
                 with pytest.raises(SessionLost):
@@ -262,7 +239,7 @@ async def test_each_session_is_served_anew_and_the_one_before_is_cancelled(zooke
             nursery.start_soon(house.during_sessions, serve)
             await began.wait()
             began = trio.Event()
-            await expire(zookeeper, house)
+            await expire(zookeeper.port, house)
             await began.wait()
             while "e" not in await house.children("/"):
                 await trio.lowlevel.checkpoint()
