@@ -111,9 +111,11 @@ TOOLS: Final[dict[str, Tool]] = {
     "log-dirs": Tool(
         (("2.1", "kafka.admin.LogDirsCommand", _BOOTSTRAP), ("3.9", _OURS + "LogDirsCommand", _BOOTSTRAP))
     ),
+    "preferred-replica-election": Tool((("2.1", "kafka.admin.PreferredReplicaLeaderElectionCommand", NO_BROKER),)),
     "producer-perf-test": Tool((("2.1", _OURS + "ProducerPerformance", ""),)),
     "reassign-partitions": Tool(
         (
+            ("2.1", "kafka.admin.ReassignPartitionsCommand", NO_BROKER),
             ("3.1", "kafka.admin.ReassignPartitionsCommand", _BOOTSTRAP),
             ("3.9", _OURS + "reassign.ReassignPartitionsCommand", _BOOTSTRAP),
         )
