@@ -1,7 +1,7 @@
 """Several brokers on one ZooKeeper as processes on loopback: ours, Apache Kafka's, or both in one cluster.
 
-Each can be stopped, killed, paused and started again by itself. What is done to them, and what is expected of them then,
-is left to the callers.
+Each can be stopped, killed, paused and started again by itself. What is done to them, and what is expected of them
+then, is left to the callers.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Any, Final
 
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from compat.cluster import asking
+from compat.cluster.links import ZOOKEEPER, Links
 from compat.servers import (
     APACHE_KAFKA,
     COMPILED_ONCE,
@@ -25,10 +27,9 @@ from compat.servers import (
     _home,
     _java,
     _write_properties,
-    free_port,
 )
 from compat.waiting import until
-from tests.cluster.zookeeper import ZooKeeper
+from tests.cluster.zookeeper import Ensemble, ZooKeeper, free_port, running_ensemble
 
 OURS: Final = "ours"
 APACHE: Final = "apache"
@@ -49,6 +50,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     "replica.lag.time.max.ms": "10000",
     "log.retention.ms": "-1",
     "controlled.shutdown.retry.backoff.ms": "1000",
+    "inter.broker.protocol.version": "3.9-IV0",
 }
 """What every broker of a cluster is started with: three copies, two of them enough, and a session that ends soon."""
 
@@ -62,6 +64,11 @@ class Member(Server):
     def is_running(self) -> bool:
         """Whether the process is there, paused or not."""
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is this broker, and not Apache Kafka's."""
+        return self.name.startswith(OURS)
 
     def pause(self) -> None:
         """Let it hang: its connections stay open and nothing is answered."""
@@ -100,7 +107,7 @@ class Cluster:
         running = {number for number, member in self.members.items() if member.is_running}
 
         def all_know() -> bool:
-            return all(_told_by(self.members[number])[0] == running for number in running)
+            return all(_told_by(self.members[number]) == running for number in running)
 
         until(all_know, within_s=within_s, what=f"brokers {sorted(running)} to know each other")
 
@@ -125,17 +132,62 @@ class Cluster:
 
     def leader(self, topic: str, partition: int = 0) -> int:
         """Who leads a partition, -1 for nobody."""
-        found = self.admin().list_topics(topic, timeout=10).topics[topic]
-        return int(found.partitions[partition].leader)
+        return self.leaders(topic).get(partition, -1)
+
+    def leaders(self, topic: str) -> dict[int, int]:
+        """Who leads each partition of a topic, as any running broker tells."""
+        return {index: leader for index, (leader, _, _) in self.partitions(topic).items()}
+
+    def replicas(self, topic: str) -> dict[int, list[int]]:
+        """Who holds each partition of a topic, whom it prefers to be led by first."""
+        return {index: replicas for index, (_, replicas, _) in self.partitions(topic).items()}
+
+    def partitions(self, topic: str) -> dict[int, tuple[int, list[int], list[int]]]:
+        """Leader, replicas and replicas in sync of each partition of a topic, as any running broker tells."""
+        found = self._told()
+        wanted = [each for each in (found.topics if found is not None else ()) if each.name == topic]
+        return {
+            each.partition_index: (each.leader_id, list(each.replica_nodes), list(each.isr_nodes))
+            for one in wanted
+            for each in one.partitions
+        }
+
+    def coordinator(self, group: str) -> int:
+        """Who looks after a group, as any running broker tells; -1 for nobody."""
+        found = (asking.coordinator(member.port, group) for member in self.members.values() if member.is_running)
+        return next((number for number in found if number >= 0), -1)
+
+    def prefer_leaders(self) -> None:
+        """Have every partition led by the replica that stands first, and wait until that is so everywhere."""
+
+        def are_preferred() -> bool:
+            controller = self.controller()
+            if controller >= 0:
+                asking.prefer_leaders(self.members[controller].port)
+            told = [asking.metadata(member.port) for member in self.members.values() if member.is_running]
+            return all(
+                found is not None
+                and all(each.leader_id == each.replica_nodes[0] for one in found.topics for each in one.partitions)
+                for found in told
+            )
+
+        until(are_preferred, what="every partition to be led by its first replica")
 
     def controller(self) -> int:
         """Who is the controller, as any running broker tells; -1 for nobody."""
+        found = self._told()
+        return -1 if found is None else int(found.controller_id)
+
+    def _told(self) -> Any:
+        """What the first broker tells that answers; preferably one that knows a controller."""
+        told = None
         for member in self.members.values():
             if member.is_running:
-                found = _told_by(member)[1]
-                if found >= 0:
+                found = asking.metadata(member.port, 1)
+                if found is not None and found.controller_id >= 0:
                     return found
-        return -1
+                told = told or found
+        return told
 
     def logs(self, last_bytes: int = 3000) -> str:
         """The end of each broker's log."""
@@ -146,28 +198,18 @@ class Cluster:
         return "\n".join(parts)
 
 
-def _told_by(member: Member) -> tuple[set[int], int]:
-    """Which brokers, and which controller, a broker tells of; nothing when it does not answer."""
-    try:
-        found = AdminClient(
-            {"bootstrap.servers": member.bootstrap, "log_level": 0, "socket.timeout.ms": 2000}
-        ).list_topics(timeout=2)
-    except Exception:
-        return set(), -1
-    return set(found.brokers), int(found.controller_id)
+def _told_by(member: Member) -> set[int]:
+    """Which brokers a broker tells of; nothing when it does not answer."""
+    found = asking.metadata(member.port)
+    return set() if found is None else {broker.node_id for broker in found.brokers}
 
 
 def _is_whole(member: Member) -> bool:
-    try:
-        found = AdminClient(
-            {"bootstrap.servers": member.bootstrap, "log_level": 0, "socket.timeout.ms": 2000}
-        ).list_topics(timeout=2)
-    except Exception:
-        return False
-    return all(
-        partition.leader >= 0 and set(partition.isrs) == set(partition.replicas)
-        for topic in found.topics.values()
-        for partition in topic.partitions.values()
+    found = asking.metadata(member.port)
+    return found is not None and all(
+        partition.leader_id >= 0 and set(partition.isr_nodes) == set(partition.replica_nodes)
+        for topic in found.topics
+        for partition in topic.partitions
     )
 
 
@@ -186,8 +228,12 @@ def cluster(
     first: int = 0,
     heap: str = "300m",
     start: bool = True,
+    links: Links | None = None,
 ) -> Iterator[Cluster]:
-    """Brokers of these kinds, numbered from `first`, on a ZooKeeper (`host:port/chroot`), all running."""
+    """Brokers of these kinds, numbered from `first`, on a ZooKeeper (`host:port,.../chroot`), all running.
+
+    With `links`, what they say to each other and to ZooKeeper goes through them; clients reach them directly.
+    """
     with contextlib.ExitStack() as stack:
         made = Cluster(zookeeper)
         for number, kind in enumerate(kinds, first):
@@ -198,6 +244,7 @@ def cluster(
                 "listeners": f"PLAINTEXT://127.0.0.1:{port}",
                 "log.dirs": str(home / "data"),
                 "zookeeper.connect": zookeeper,
+                **({} if links is None else _linked(links, number, port, zookeeper)),
                 **SETTINGS,
                 **(properties or {}),
             }
@@ -218,6 +265,21 @@ def cluster(
         yield made
 
 
+def _linked(links: Links, number: int, port: int, zookeeper: str) -> dict[str, str]:
+    """Settings of a broker that listens for the others apart, and is found by them, and finds ZooKeeper, by relays."""
+    own, servers_and_chroot = free_port(), zookeeper.partition("/")
+    servers = [
+        links.relay(int(server.rpartition(":")[2]), ZOOKEEPER, number) for server in servers_and_chroot[0].split(",")
+    ]
+    return {
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},PEERS://127.0.0.1:{own}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port},PEERS://127.0.0.1:{links.relay(own, number)}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,PEERS:PLAINTEXT",
+        "inter.broker.listener.name": "PEERS",
+        "zookeeper.connect": ",".join(f"127.0.0.1:{server}" for server in servers) + "".join(servers_and_chroot[1:]),
+    }
+
+
 def _end(member: Member) -> None:
     if member.is_running:
         with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
@@ -235,3 +297,10 @@ def own_zookeeper() -> Iterator[str]:
             yield server.connect
         finally:
             server.kill()
+
+
+@contextlib.contextmanager
+def own_ensemble(size: int = 3) -> Iterator[Ensemble]:
+    """ZooKeeper servers that agree, for one test alone."""
+    with _home("ensemble") as home, running_ensemble(home, size) as ensemble:
+        yield ensemble

@@ -1,0 +1,264 @@
+"""A cluster under load to which things happen: who plays which part, what is done to whom, and is all well then.
+
+The loads run throughout. `check` reads the whole history again and everything the brokers hold, as often as wanted:
+what was acknowledged up to then must be there, whatever comes later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from compat.cluster.contents import OFFSETS, differences, outcome
+from compat.cluster.history import Failed, Partition, problems, silences, undelivered
+from compat.cluster.links import ZOOKEEPER, Links
+from compat.cluster.loads import CONFLUENT, KINDS, Loads
+from compat.cluster.servers import Cluster, Member, cluster, own_ensemble
+from compat.servers import _home
+from compat.waiting import until
+from tests.cluster.zookeeper import Ensemble
+
+TOPIC: Final = "proven"
+GROUP: Final = "provers"
+PARTITIONS: Final = 6
+LAG_MS: Final = 4_000
+"""A follower that is behind for so long is in sync no more."""
+
+SETTINGS: Final[Mapping[str, str]] = {
+    "offsets.topic.num.partitions": "3",
+    "replica.lag.time.max.ms": str(LAG_MS),
+    # Whoever asks a broker that hangs must give it up before the test gives up the cluster.
+    "replica.socket.timeout.ms": "6000",
+    "controller.socket.timeout.ms": "6000",
+    "request.timeout.ms": "6000",
+}
+
+LEADER: Final = "leader"
+FOLLOWER: Final = "follower"
+CONTROLLER: Final = "controller"
+COORDINATOR: Final = "coordinator"
+ROLES: Final = (LEADER, FOLLOWER, CONTROLLER, COORDINATOR)
+
+KILL: Final = "kill -9"
+PAUSE: Final = "SIGSTOP"
+STOP: Final = "SIGTERM"
+WAYS: Final = (KILL, PAUSE, STOP)
+
+
+@dataclass
+class Proof:
+    """The cluster, its ensemble, the links between all of them, the loads."""
+
+    cluster: Cluster
+    ensemble: Ensemble
+    links: Links
+    loads: Loads
+    done: list[str] = field(default_factory=list)
+    """What has happened so far, for whoever has to find out what went wrong."""
+
+    def who(self, role: str) -> Member:
+        """A broker that plays a part at this moment; as a follower, preferably one that plays no other."""
+        controller = until(lambda: self.cluster.controller() + 1, what="a controller") - 1
+        coordinator = until(lambda: self.cluster.coordinator(GROUP) + 1, what="a coordinator") - 1
+        leader = until(lambda: self.cluster.leader(TOPIC) + 1, what="a leader") - 1
+        if role == FOLLOWER:
+            busy = {controller: 1, coordinator: 1, leader: 2}
+            return min(self.cluster.members.values(), key=lambda member: busy.get(member.number, 0))
+        return self.cluster.members[{LEADER: leader, CONTROLLER: controller, COORDINATOR: coordinator}[role]]
+
+    def lose(self, member: Member, way: str) -> None:
+        """Take a broker away, see the others go on without it, and let it come back."""
+        self.note(f"{way} of broker {member.number}")
+        begun = time.time()
+        if way == KILL:
+            member.kill()
+        elif way == PAUSE:
+            member.pause()
+        else:
+            status = member.stop()
+            assert status in (0, 143), f"broker {member.number} ended with status {status}"
+        self._await_departure(member)
+        self.loads.await_progress(begun)
+        self.note(f"went on after {time.time() - begun:.1f} s")
+        if way == PAUSE:
+            member.resume()
+        else:
+            member.start()
+
+    def _await_departure(self, member: Member) -> None:
+        """Return when the others lead everything."""
+        others = [each for each in self.cluster.members.values() if each is not member]
+
+        def is_gone() -> bool:
+            return any(
+                member.number not in Cluster("", {other.number: other}).leaders(TOPIC).values() for other in others
+            )
+
+        until(is_gone, what=f"broker {member.number} to be led without")
+
+    @contextlib.contextmanager
+    def cut(self, *ways: tuple[int, int]) -> Iterator[None]:
+        """Cut links one way each, and make them whole in the end."""
+        self.note(f"cut {', '.join(f'{_name(source)} to {_name(target)}' for source, target in ways)}")
+        for source, target in ways:
+            self.links.cut(source, target)
+        try:
+            yield
+        finally:
+            self.links.heal()
+            self.note("whole again")
+
+    def await_silence(self, partition: int, seconds: float) -> None:
+        """Return when nothing written to a partition has been acknowledged for so long."""
+        place = Partition(TOPIC, partition)
+
+        def is_silent() -> bool:
+            last = max((each.at for each in self.loads.read().acknowledged if each.partition == place), default=0.0)
+            return time.time() - last > seconds
+
+        until(is_silent, what=f"{place} to fall silent")
+
+    def recover(self) -> None:
+        """Return when all are there again, all is in sync, led by those who are preferred, and everybody goes on."""
+        self.cluster.await_members()
+        self.cluster.await_in_sync()
+        self.cluster.prefer_leaders()
+        self.loads.await_progress(time.time())
+
+    def check(self) -> None:
+        """Raises `AssertionError` with everything that is wrong by now."""
+        told = self.loads.read().heard_so_far()
+        held = outcome(self.cluster.bootstrap, TOPIC, GROUP)
+        # What was sent meanwhile may be there already, what was heard meanwhile need not be.
+        told.sent |= self.loads.read().sent
+        found = problems(told, held)
+        assert not found, self.tell(found)
+
+    def failed_since(self, begun: float) -> list[Failed]:
+        """What clients could not hide from their programs after this moment."""
+        return [each for each in self.loads.read().failed if each.at >= begun]
+
+    def silences_since(self, begun: float) -> dict[Partition, float]:
+        """For each partition, the longest time in which nothing written to it was acknowledged."""
+        return silences(self.loads.read(), begun, time.time())
+
+    def finish(self) -> None:
+        """Let the producers end, the group read everything and leave; then look at all there is, on every replica."""
+        self.loads.end_writers()
+        held = outcome(self.cluster.bootstrap, TOPIC, GROUP)
+        until(
+            lambda: not undelivered(self.loads.read(), held, TOPIC),
+            what="the group to get everything: " + "; ".join(undelivered(self.loads.read(), held, TOPIC)),
+        )
+        self.loads.end_readers()
+        self.check()
+        self.cluster.await_in_sync()
+        homes = {number: member.data_dir for number, member in self.cluster.members.items()}
+        replicas = {
+            Partition(topic, index): brokers
+            for topic in (TOPIC, OFFSETS)
+            for index, brokers in self.cluster.replicas(topic).items()
+        }
+        found = until_none(lambda: differences(homes, replicas))
+        assert not found, self.tell(found)
+
+    def note(self, text: str) -> None:
+        """Remember what happens."""
+        self.done.append(f"{time.strftime('%H:%M:%S')} {text}")
+
+    def tell(self, found: Sequence[str]) -> str:
+        """What is wrong, and what happened before."""
+        return "\n".join([*found, "", "what happened:", *self.done, self.cluster.logs(1500)])
+
+
+def until_none(look: Callable[[], list[str]], within_s: float = 10) -> list[str]:
+    """What `look` still finds when it has had time to find nothing."""
+    with contextlib.suppress(AssertionError):
+        until(lambda: not look(), within_s=within_s)
+    return look()
+
+
+def _name(number: int) -> str:
+    return "ZooKeeper" if number == ZOOKEEPER else f"broker {number}"
+
+
+@contextlib.contextmanager
+def proof(kinds: Sequence[str], properties: Mapping[str, str] | None = None, *, heap: str = "256m") -> Iterator[Proof]:
+    """Three ZooKeeper servers, brokers of these kinds, three producers and three members of a group, all going."""
+    with contextlib.ExitStack() as stack:
+        links = stack.enter_context(Links())
+        ensemble = stack.enter_context(own_ensemble())
+        settings = {**SETTINGS, **(properties or {})}
+        brokers = stack.enter_context(cluster(kinds, ensemble.connect, settings, heap=heap, links=links))
+        home = stack.enter_context(_home("loads"))
+        yield begin(stack, brokers, ensemble, links, home)
+
+
+def begin(stack: contextlib.ExitStack, brokers: Cluster, ensemble: Ensemble, links: Links, home: Path) -> Proof:
+    """Make the topic and start the loads; return when every partition and every member goes on."""
+    brokers.make_topic(TOPIC, PARTITIONS)
+    loads = Loads(brokers.bootstrap, TOPIC, PARTITIONS, GROUP, home)
+    stack.callback(loads.kill)
+    for kind in KINDS:
+        loads.start_writer(kind)
+        loads.start_reader(kind)
+    made = Proof(brokers, ensemble, links, loads)
+    try:
+        loads.await_progress(time.time())
+        made.recover()
+    except AssertionError as problem:
+        raise AssertionError(made.tell([str(problem), *(load.errors() for load in loads.readers)])) from problem
+    return made
+
+
+def random_steps(made: Proof, dice: random.Random, count: int) -> None:
+    """So many things after each other, as the dice have it, with a check after each."""
+    for _ in range(count):
+        what = dice.choice([*WAYS, *WAYS, "link", "ZooKeeper", "reader"])
+        member = made.cluster.members[dice.choice(sorted(made.cluster.members))]
+        if what in WAYS:
+            made.lose(member, what)
+        elif what == "link":
+            other = dice.choice([number for number in (*made.cluster.members, ZOOKEEPER) if number != member.number])
+            way = (member.number, other)
+            both = dice.random() < 0.5
+            with made.cut(way, *([way[::-1]] if both else [])):
+                until(_after(dice.uniform(1, 12)), what="the cut to last")
+        elif what == "ZooKeeper":
+            lose_zookeeper(made, dice.choice(range(len(made.ensemble.servers))), paused=dice.random() < 0.5)
+        else:
+            made.note("a member leaves and another comes")
+            leaver = dice.choice([load for load in made.loads.readers if load.is_running])
+            leaver.end()
+            made.loads.start_reader(CONFLUENT)
+        made.recover()
+        made.check()
+
+
+def lose_zookeeper(made: Proof, index: int, *, paused: bool) -> None:
+    """Take one ZooKeeper server of three away for a while and let it come back."""
+    server = made.ensemble.servers[index]
+    made.note(f"ZooKeeper server {index} {'paused' if paused else 'killed'} ({server.mode})")
+    begun = time.time()
+    if paused:
+        server.pause()
+    else:
+        server.kill()
+    others = [each for each in made.ensemble.servers if each is not server]
+    until(lambda: any(each.mode == "leader" for each in others), what="the other ZooKeeper servers to agree")
+    made.loads.await_progress(begun)
+    if paused:
+        server.resume()
+    else:
+        server.start()
+    made.ensemble.start()
+
+
+def _after(seconds: float) -> Callable[[], bool]:
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() > end
