@@ -1,4 +1,4 @@
-"""The command line: ``start`` runs a broker until it is told to stop, ``config`` tells its settings.
+"""The command line: ``start`` runs a broker until it is told to stop, ``config`` tells settings, ``health`` asks a broker.
 
 Standard output carries only what a script may wait for or read: the ready line, the settings, the version.
 Everything else goes to standard error.
@@ -56,6 +56,13 @@ def _parser() -> argparse.ArgumentParser:
             "--override", action="append", default=[], metavar="KEY=VALUE", help="a setting that beats the file's"
         )
         command.set_defaults(run=run)
+    health = commands.add_parser(
+        "health",
+        help="say whether a broker serves (exit status 0) or not (1)",
+        description="Ask a broker whether it serves: it has to answer, and to know of itself and of a controller.",
+    )
+    health.add_argument("server", nargs="?", default="localhost:9092", metavar="HOST:PORT", help="localhost:9092")
+    health.set_defaults(run=_health)
     start.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     return parser
 
@@ -94,6 +101,21 @@ def _config(parsed: argparse.Namespace) -> int:
         # Whoever reads has seen enough, as `head` does; the interpreter's own flush at the end shall not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _health(parsed: argparse.Namespace) -> int:
+    from pykafka_broker.health import ill
+
+    host, _, port = parsed.server.rpartition(":")
+    if not host or not port.isdigit():
+        print(f"pykafka-broker: {parsed.server}: a server is HOST:PORT", file=sys.stderr)
+        return CANNOT_START
+    why = ill(host.strip("[]"), int(port))
+    if why is None:
+        print(f"{parsed.server} is well")
+        return 0
+    print(f"pykafka-broker: {parsed.server}: {why}", file=sys.stderr)
+    return CANNOT_START
 
 
 def _start(parsed: argparse.Namespace) -> int:

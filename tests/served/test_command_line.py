@@ -247,3 +247,18 @@ def test_a_second_broker_on_the_same_directory_is_refused(tmp_path: Path) -> Non
         ended = run("start", "--override", "listeners=PLAINTEXT://127.0.0.1:0", cwd=tmp_path)
     assert ended.returncode == 1
     assert len(ended.stderr.splitlines()) == 1
+
+
+def test_a_broker_that_serves_is_well_and_one_that_is_not_there_is_not(tmp_path: Path) -> None:
+    with started(tmp_path) as broker:
+        found = run("health", f"127.0.0.1:{broker.port}")
+        assert (found.returncode, found.stdout) == (0, f"127.0.0.1:{broker.port} is well\n")
+        broker.ends(signal.SIGTERM)
+        found = run("health", f"127.0.0.1:{broker.port}")
+        assert (found.returncode, found.stdout) == (1, "")
+        assert found.stderr == f"pykafka-broker: 127.0.0.1:{broker.port}: [Errno 111] Connection refused\n"
+
+
+def test_a_server_to_ask_is_a_host_and_a_port() -> None:
+    found = run("health", "nonsense")
+    assert (found.returncode, found.stderr) == (1, "pykafka-broker: nonsense: a server is HOST:PORT\n")
