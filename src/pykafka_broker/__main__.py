@@ -1,4 +1,4 @@
-"""The command line: ``start`` runs a broker until it is told to stop, ``config`` tells settings, ``health`` asks a broker.
+"""The command line: ``start`` runs a broker until it is told to stop, ``config`` tells settings, ``health`` asks it.
 
 Standard output carries only what a script may wait for or read: the ready line, the settings, the version.
 Everything else goes to standard error.
