@@ -199,6 +199,7 @@ async def test_one_server_that_hangs_delays_a_start_by_its_share_of_a_session(se
                 assert time.monotonic() - began < SESSION_MS / 1000 / 2
     finally:
         hung.resume()
+        servers.start()
 
 
 class Standing:

@@ -199,21 +199,20 @@ def secure_port(tmp_path_factory: pytest.TempPathFactory, authority: Authority) 
         yield made
 
 
-def with_certificate(authority: Authority, name: str = "kafka", **more: object) -> BrokerSettings:
+def with_certificate(authority: Authority) -> BrokerSettings:
     return BrokerSettings(
         zookeeper_ssl_client_enable=True,
         zookeeper_clientCnxnSocket="org.apache.zookeeper.ClientCnxnSocketNetty",
         zookeeper_ssl_truststore_location=str(authority.certificate),
-        zookeeper_ssl_keystore_location=str(authority.store(name, alternatives="DNS:kafka", password="geheim")),
+        zookeeper_ssl_keystore_location=str(authority.store("kafka", alternatives="DNS:kafka", password="geheim")),
         zookeeper_ssl_keystore_password="geheim",
-        **more,
     )
 
 
 async def test_a_certificate_opens_the_secure_port_and_owns_what_it_makes(
     secure_port: SecurePort, authority: Authority
 ) -> None:
-    one = house(f"127.0.0.1:{secure_port.port}/tls", with_certificate(authority, zookeeper_set_acl=True), {})
+    one = house(f"127.0.0.1:{secure_port.port}/tls", with_certificate(authority).replacing(zookeeper_set_acl=True), {})
     try:
         with trio.fail_after(60):
             await one.connect(20_000)
@@ -261,7 +260,7 @@ async def test_a_certificate_for_another_host_is_believed_only_where_the_name_do
     made = SecurePort(tmp_path, authority, alternatives="DNS:elsewhere")
     with running_zookeeper(made.folder, settings=made.settings):
         for algorithm in ("HTTPS", ""):
-            settings = with_certificate(authority, zookeeper_ssl_endpoint_identification_algorithm=algorithm)
+            settings = with_certificate(authority).replacing(zookeeper_ssl_endpoint_identification_algorithm=algorithm)
             one = house(f"127.0.0.1:{made.port}", settings, {})
             try:
                 with trio.fail_after(30):

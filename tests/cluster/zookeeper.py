@@ -164,8 +164,19 @@ class Ensemble:
         for server in self.servers:
             if not server.is_running:
                 server.start(wait=False)
-        for server in self.servers:
-            server.await_service()
+        deadline = time.monotonic() + READY_WITHIN_S
+        while not self.agrees():
+            # One that has hung takes itself for the leader still, until it looks around.
+            for server in self.servers:
+                server.await_service()
+            if time.monotonic() > deadline:
+                raise RuntimeError("the servers do not agree on a leader")
+
+    def agrees(self) -> bool:
+        """Whether one server leads and all others follow."""
+        return sorted(server.mode or "" for server in self.servers) == ["follower"] * (len(self.servers) - 1) + [
+            "leader"
+        ]
 
     def kill(self) -> None:
         """End all servers as a crash would."""
