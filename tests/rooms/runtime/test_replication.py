@@ -72,13 +72,13 @@ class _Line:
 
 
 @pytest.fixture
-async def network(nursery: trio.Nursery, autojump_clock: MockClock) -> Network:
+async def network(nursery: trio.Nursery) -> Network:
     network = Network()
     await nursery.start(network.replication.run)
     return network
 
 
-async def test_what_a_leader_appends_arrives(network: Network) -> None:
+async def test_what_a_leader_appends_arrives(autojump_clock: MockClock, network: Network) -> None:
     network.leads(1, 0)
     network.leaders[1].appends(b"a")
     await network.caught_up(1)
@@ -86,7 +86,7 @@ async def test_what_a_leader_appends_arrives(network: Network) -> None:
     assert network.follower.log_bytes() == network.leaders[1].log_bytes()
 
 
-async def test_another_leader_is_followed_over_another_line(network: Network) -> None:
+async def test_another_leader_is_followed_over_another_line(autojump_clock: MockClock, network: Network) -> None:
     network.leads(1, 0)
     network.leaders[1].appends(b"a")
     await network.caught_up(1)
@@ -98,7 +98,9 @@ async def test_another_leader_is_followed_over_another_line(network: Network) ->
     assert [broker for broker, _ in network.opened] == [1, 3]
 
 
-async def test_a_leader_that_cannot_be_reached_is_asked_again_and_complained_of_once(network: Network) -> None:
+async def test_a_leader_that_cannot_be_reached_is_asked_again_and_complained_of_once(
+    autojump_clock: MockClock, network: Network
+) -> None:
     network.leads(1, 0)
     network.leaders[1].appends(b"a")
     network.cut.add(1)
@@ -108,7 +110,7 @@ async def test_a_leader_that_cannot_be_reached_is_asked_again_and_complained_of_
     await network.caught_up(1)
 
 
-async def test_a_line_is_hung_up_when_nothing_is_followed_over_it(network: Network) -> None:
+async def test_a_line_is_hung_up_when_nothing_is_followed_over_it(autojump_clock: MockClock, network: Network) -> None:
     network.leads(1, 0)
     network.leads(1, 0, index=1)
     await wait_all_tasks_blocked(0.001)
@@ -120,7 +122,9 @@ async def test_a_line_is_hung_up_when_nothing_is_followed_over_it(network: Netwo
     assert network.closed == [1]
 
 
-async def test_readers_of_a_follower_are_woken_when_more_is_committed(network: Network, nursery: trio.Nursery) -> None:
+async def test_readers_of_a_follower_are_woken_when_more_is_committed(
+    autojump_clock: MockClock, network: Network, nursery: trio.Nursery
+) -> None:
     woken = trio.Event()
 
     async def read() -> None:
@@ -135,7 +139,7 @@ async def test_readers_of_a_follower_are_woken_when_more_is_committed(network: N
         await woken.wait()
 
 
-async def test_leaders_are_told_the_epoch_of_our_registration(network: Network) -> None:
+async def test_leaders_are_told_the_epoch_of_our_registration(autojump_clock: MockClock, network: Network) -> None:
     network.leads(1, 0)
     network.replication.broker_epoch = 42
     (fetcher,) = network.replication._fetchers.values()
