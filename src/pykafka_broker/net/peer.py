@@ -7,6 +7,7 @@ Apache Kafka's own. Whoever asks decides what to do when there is no answer.
 
 from __future__ import annotations
 
+import select
 import socket as stdlib_socket
 from collections.abc import Callable
 from typing import Any
@@ -72,6 +73,9 @@ class Peer:
             connection.close()
 
     async def _exchange(self, api: str, version: int, body: Any) -> Any:
+        if self._socket is not None and _has_ended(self._socket):
+            # Closed over there while nothing was asked: for being idle, or by a broker that has been started anew.
+            self.close()
         connection = self._socket
         if connection is None:
             connection = self._socket = await self._connected()
@@ -127,3 +131,12 @@ class Peer:
                 raise WireError("the connection was closed")
             held += received
         return held
+
+
+def _has_ended(connection: trio.socket.SocketType) -> bool:
+    """Whether a connection on which no answer is due has something to read: its end, or bytes that nobody asked for."""
+    if not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from pykafka_broker.model.errors import Unreachable
 from pykafka_broker.model.names import BrokerId
@@ -146,6 +147,22 @@ async def test_after_trouble_the_next_question_connects_anew(trouble: Serve) -> 
             with pytest.raises(Unreachable, match="broker 2"):
                 await ask(line)
             assert await ask(line) == 7
+
+
+async def test_a_connection_that_was_closed_between_two_questions_is_made_anew() -> None:
+    closed = trio.Event()
+
+    async def answers_and_leaves(stream: trio.SocketStream) -> None:
+        await answers(stream, 1)
+        await stream.aclose()
+        closed.set()
+
+    async with served_by(answers_and_leaves, lambda stream: answers(stream, 2)) as address:
+        with peer(address) as line:
+            assert await ask(line) == 1
+            await closed.wait()
+            await trio.testing.wait_all_tasks_blocked()
+            assert await ask(line) == 2
 
 
 async def test_a_broker_that_does_not_answer_in_time_is_unreachable() -> None:
