@@ -27,6 +27,7 @@ TESTED_ELSEWHERE = {
     "config/transactions.py": "tests/rooms/config/test_catalogue.py",
     "config/zookeeper.py": "tests/rooms/config/test_catalogue.py",
     "health.py": "tests/served/test_command_line.py",
+    "houses.py": "tests/served/test_command_line.py",
     "in_process.py": "tests/served/test_in_process.py",
     "__main__.py": "tests/served/test_command_line.py",
     "neighbours.py": "tests/served/test_neighbours.py",

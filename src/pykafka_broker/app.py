@@ -12,7 +12,7 @@ import os
 import random
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +38,6 @@ from pykafka_broker.api.reassignments import ReassignmentApi
 from pykafka_broker.api.routes import Routes, collect
 from pykafka_broker.api.topics import TopicApi
 from pykafka_broker.api.versions import VersionsApi
-from pykafka_broker.config.broker import BrokerSettings
 from pykafka_broker.config.checks import read_address_limits
 from pykafka_broker.config.listeners import Listener, read_listeners
 from pykafka_broker.config.loading import Loaded
@@ -46,6 +45,7 @@ from pykafka_broker.config.topic import TopicSettings
 from pykafka_broker.control.controller import Controller, ControllerSettings
 from pykafka_broker.group import records
 from pykafka_broker.group.coordinator import GroupCoordinator
+from pykafka_broker.houses import CannotStart, open_house
 from pykafka_broker.model.errors import Unreachable
 from pykafka_broker.model.names import GROUP_METADATA_TOPIC, BrokerId, TopicId, TopicPartition
 from pykafka_broker.model.outcome import Fact
@@ -72,7 +72,7 @@ from pykafka_broker.store.meta import Meta
 from pykafka_broker.store.worker import Worker
 from pykafka_broker.wire.compression import Codec
 from pykafka_broker.zk import nodes, registration
-from pykafka_broker.zk.port import House, SessionLost
+from pykafka_broker.zk.port import House, NotAllowed, SessionLost
 from pykafka_broker.zk.producer_ids import allocate_block
 
 if TYPE_CHECKING:
@@ -82,10 +82,6 @@ log = logging.getLogger(__name__)
 
 READY_WITHIN_S = 30.0
 """How long a start waits for the controller to tell this broker of all topics before it serves what it knows."""
-
-
-class CannotStart(Exception):
-    """The broker cannot start as it is told to; one line says why."""
 
 
 @dataclass(slots=True)
@@ -123,7 +119,7 @@ async def open_broker(loaded: Loaded, clock: Clock = wall_clock) -> AsyncIterato
     settings = loaded.settings
     worker = Worker(threads=max(2, settings.background_threads))
     with _told_in_one_line():
-        async with _open_house(settings, worker, clock) as house:
+        async with open_house(settings, worker, clock) as house:
             broker = _Broker(loaded, house, worker, clock)
             async with broker.open(), trio.open_nursery() as services:
                 async with trio.open_nursery() as connections:
@@ -502,45 +498,6 @@ def _say_about(room: str) -> Callable[[Fact], None]:
     return lambda fact: say(room, (fact,))
 
 
-@asynccontextmanager
-async def _open_house(settings: BrokerSettings, worker: Worker, clock: Clock) -> AsyncIterator[House]:
-    """The house of coordination: an ensemble where ``zookeeper.connect`` names one, else the embedded tree."""
-    if settings.has_zookeeper:
-        from pykafka_broker.zk.credentials import CredentialsError, credentials_of
-        from pykafka_broker.zk.session import AuthenticationFailed, ConnectionTimeout, open_ensemble
-
-        connection_timeout_ms = settings.zookeeper_connection_timeout_ms
-        if connection_timeout_ms is None:
-            connection_timeout_ms = settings.zookeeper_session_timeout_ms
-        try:
-            async with open_ensemble(
-                settings.zookeeper_connect or "",
-                session_timeout_ms=settings.zookeeper_session_timeout_ms,
-                connection_timeout_ms=connection_timeout_ms,
-                max_in_flight=settings.zookeeper_max_in_flight_requests,
-                credentials=credentials_of(settings, os.environ),
-                secured=settings.zookeeper_set_acl,
-            ) as ensemble:
-                yield ensemble
-        except CredentialsError as error:
-            raise CannotStart(str(error)) from error
-        except (ConnectionTimeout, AuthenticationFailed) as error:
-            raise CannotStart(f"zookeeper.connect: {settings.zookeeper_connect}: {error}") from error
-    else:
-        from pykafka_broker.zk.embedded import open_embedded
-        from pykafka_broker.zk.journal import DamagedJournal, JournalInUse
-
-        directory = Path(settings.directories[0])
-        async with AsyncExitStack() as stack:
-            try:
-                embedded = await stack.enter_async_context(open_embedded(directory, in_worker=worker.run, clock=clock))
-            except (JournalInUse, DamagedJournal) as error:
-                raise CannotStart(str(error)) from error
-            except OSError as error:
-                raise CannotStart(f"log.dirs: {directory} cannot be used: {error}") from error
-            yield embedded
-
-
 @contextmanager
 def _told_in_one_line() -> Iterator[None]:
     """What keeps a broker from starting, alone or in a group, becomes ``CannotStart``."""
@@ -552,7 +509,7 @@ def _told_in_one_line() -> Iterator[None]:
         for leaf in _leaves(error):
             if isinstance(leaf, CannotStart):
                 raise leaf from None
-            if isinstance(leaf, DirectoryError | registration.BrokerIdTaken | registration.EndpointTaken):
+            if isinstance(leaf, DirectoryError | NotAllowed | registration.BrokerIdTaken | registration.EndpointTaken):
                 raise CannotStart(" ".join(str(leaf).split())) from error
         raise
 

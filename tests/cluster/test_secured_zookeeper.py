@@ -11,8 +11,8 @@ from kazoo.security import ANYONE_ID_UNSAFE, Id, Permissions
 
 from pykafka_broker.config.broker import BrokerSettings
 from pykafka_broker.zk import registration
-from pykafka_broker.zk.credentials import credentials_of
-from pykafka_broker.zk.port import CoordinationError, Create
+from pykafka_broker.zk.credentials import NOBODY, credentials_of
+from pykafka_broker.zk.port import Create, NotAllowed
 from pykafka_broker.zk.session import AuthenticationFailed, ConnectionTimeout, Ensemble
 from pykafka_broker.zk.settle import settled
 from tests.cluster.certificates import Authority
@@ -98,18 +98,32 @@ async def test_others_read_but_do_not_write_and_secrets_are_not_read(by_name: Zo
             for stranger in (two, three):
                 await stranger.connect(20_000)
                 assert (await stranger.read("/brokers")).data == b"x"
-                with pytest.raises(CoordinationError, match="NoAuthError"):
+                with pytest.raises(NotAllowed, match="its ACL is for other credentials than ours"):
                     await stranger.replace("/brokers", b"y")
-                with pytest.raises(CoordinationError, match="NoAuthError"):
+                with pytest.raises(NotAllowed, match="its ACL is for other credentials than ours"):
                     await stranger.create("/brokers/ids")
-                with pytest.raises(CoordinationError, match="NoAuthError"):
+                with pytest.raises(NotAllowed, match="its ACL is for other credentials than ours"):
                     await stranger.read("/config/users")
-                with pytest.raises(CoordinationError, match="NoAuthError"):
+                with pytest.raises(NotAllowed, match="its ACL is for other credentials than ours"):
                     await stranger.together([Create("/brokers/ids")])
             assert (await one.replace("/brokers", b"y")).version == 1
     finally:
         for each in (one, two, three):
             await each.close()
+
+
+async def test_who_is_nobody_can_make_nothing_its_own(by_name: ZooKeeper, tmp_path: Path) -> None:
+    nobody = Ensemble(by_name.connect, NOBODY, session_timeout_ms=4_000, max_in_flight=10, secured=True)
+    try:
+        with trio.fail_after(60):
+            await nobody.connect(20_000)
+            with pytest.raises(NotAllowed) as refusal:
+                await nobody.create("/ours")
+            assert str(refusal.value) == (
+                "ZooKeeper does not let us at /ours: it does not know who we are, so nothing can be made ours alone"
+            )
+    finally:
+        await nobody.close()
 
 
 async def test_a_wrong_password_is_told_at_once(by_name: ZooKeeper, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ PROGRAM = """
     sys.modules["msvcrt"] = types.SimpleNamespace(locking=locking, LK_NBLCK=2)
 
     import pykafka_broker
-    from pykafka_broker.app import CannotStart
+    from pykafka_broker.houses import CannotStart
     from pykafka_broker.store import directories
     from pykafka_broker.wire import messages
     from pykafka_broker.wire.batch import Record, build

@@ -41,8 +41,7 @@ BROKER_KEYS = _rooms(
         max.incremental.fetch.session.cache.slots node.id num.replica.alter.log.dirs.threads offsets.commit.timeout.ms
         offsets.load.buffer.size
         offsets.topic.compression.codec reserved.broker.max.id security.inter.broker.protocol socket.listen.backlog.size
-        replica.lag.time.max.ms replica.selector.class socket.request.max.bytes zookeeper.connect
-        zookeeper.connection.timeout.ms zookeeper.max.in.flight.requests zookeeper.session.timeout.ms
+        replica.lag.time.max.ms replica.selector.class socket.request.max.bytes
     """,
     control="""
         auto.leader.rebalance.enable default.replication.factor delete.topic.enable
@@ -51,6 +50,10 @@ BROKER_KEYS = _rooms(
     group="""
         group.initial.rebalance.delay.ms group.max.session.timeout.ms group.max.size group.min.session.timeout.ms
         offset.metadata.max.bytes offsets.retention.check.interval.ms offsets.retention.minutes
+    """,
+    houses="""
+        zookeeper.connect zookeeper.connection.timeout.ms zookeeper.max.in.flight.requests zookeeper.session.timeout.ms
+        zookeeper.set.acl
     """,
     log="""
         replica.fetch.backoff.ms replica.fetch.max.bytes replica.fetch.min.bytes replica.fetch.response.max.bytes
@@ -72,7 +75,7 @@ BROKER_KEYS = _rooms(
         transaction.state.log.segment.bytes
     """,
     zk="""
-        zookeeper.clientCnxnSocket zookeeper.set.acl zookeeper.ssl.client.enable zookeeper.ssl.enabled.protocols
+        zookeeper.clientCnxnSocket zookeeper.ssl.client.enable zookeeper.ssl.enabled.protocols
         zookeeper.ssl.endpoint.identification.algorithm zookeeper.ssl.keystore.location
         zookeeper.ssl.keystore.password zookeeper.ssl.keystore.type zookeeper.ssl.protocol
         zookeeper.ssl.truststore.location zookeeper.ssl.truststore.type

@@ -45,6 +45,17 @@ class NodeTooLarge(CoordinationError):
     """The data is longer than ``MAX_DATA_BYTES``; ZooKeeper would hang up on whoever sends it."""
 
 
+class NotAllowed(CoordinationError):
+    """The node is not ours to read or change: the ensemble goes by the credentials that it was shown."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path)
+        self._reason = reason
+
+    def __str__(self) -> str:
+        return f"ZooKeeper does not let us at {self.path}: {self._reason}"
+
+
 class SessionLost(Exception):
     """The session has ended, and its ephemeral nodes with it; nothing more can be asked of it."""
 

@@ -40,6 +40,7 @@ from pykafka_broker.zk.port import (
     Node,
     NodeExists,
     NoNode,
+    NotAllowed,
     NotEmpty,
     ParentIsEphemeral,
     Replace,
@@ -619,4 +620,8 @@ def _refusal(path: str, error: Exception) -> CoordinationError:
     refusal = _REFUSALS.get(type(error))
     if refusal is not None:
         return refusal(path)
+    if isinstance(error, exceptions.NoAuthError):
+        return NotAllowed(path, "its ACL is for other credentials than ours")
+    if isinstance(error, exceptions.InvalidACLError):
+        return NotAllowed(path, "it does not know who we are, so nothing can be made ours alone")
     return CoordinationError(f"{path}: {type(error).__name__} {error}".rstrip())

@@ -52,7 +52,7 @@ def test_every_key_in_the_tables_exists() -> None:
 
 
 @pytest.mark.parametrize(
-    "room", ["app", "api", "control", "group", "log", "neighbours", "net", "runtime", "store", "txn", "zk"]
+    "room", ["app", "api", "control", "group", "houses", "log", "neighbours", "net", "runtime", "store", "txn", "zk"]
 )
 def test_a_room_reads_no_setting_that_the_tables_leave_out(room: str) -> None:
     left_out = [one for key, one in BrokerSettings.SETTINGS.items() if key not in SUPPORTED and key not in ACCEPTED]
