@@ -8,8 +8,8 @@ import pytest
 import trio
 
 import pykafka_broker
-from pykafka_broker.houses import CannotStart
 from pykafka_broker.config.loading import ConfigurationError
+from pykafka_broker.houses import CannotStart
 from pykafka_broker.wire import messages
 from tests.served.conftest import connected
 
