@@ -1,7 +1,8 @@
 """Any sequence of requests gives on each house of the coordination port what a plain model says.
 
 The model is a dictionary that is copied for each transaction; sessions come and go, the embedded tree is also closed,
-or abandoned as by a crash, and opened again. Transaction ids are compared by their order only.
+or abandoned as by a crash, and opened again, connections with the real one break. Transaction ids are compared by their
+order only.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import copy
 import itertools
 import shutil
+import socket
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, TypeVar
@@ -40,6 +42,7 @@ from pykafka_broker.zk.port import (
     ParentIsEphemeral,
     Replace,
 )
+from pykafka_broker.zk.session import Ensemble, open_ensemble
 from tests.cluster.zookeeper import ZooKeeper
 
 T = TypeVar("T")
@@ -382,8 +385,21 @@ class EmbeddedMachine(CoordinationMachine):
         self.compare()
 
 
+def may_be_asked_twice(changes: list[Change]) -> bool:
+    """Whether asking for the changes once more, when they were made and the answer was lost, does nothing more.
+
+    A broker asks for all others once, or knows by other means what became of them.
+    """
+    if len(changes) > 1 and any(isinstance(change, Delete) for change in changes):
+        return False
+    return not any(
+        (isinstance(change, Create) and change.sequential) or (isinstance(change, Replace) and change.expected == -1)
+        for change in changes
+    )
+
+
 class EnsembleMachine(CoordinationMachine):
-    """The same over a real ZooKeeper, each run in a chroot of its own."""
+    """The same over a real ZooKeeper, each run in a chroot of its own; connections break, sessions go on."""
 
     at_once = False
     server: ClassVar[ZooKeeper]
@@ -397,11 +413,60 @@ class EnsembleMachine(CoordinationMachine):
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[Coordination]:
-        from pykafka_broker.zk.session import open_ensemble
-
         connect = self.server.connect + self.chroot
         async with open_ensemble(connect, session_timeout_ms=10_000, connection_timeout_ms=20_000) as house:
             yield house
+
+    def cut(self, name: str) -> None:
+        """Break the connection of the moment."""
+        house = self.sessions[name]
+        assert isinstance(house, Ensemble)
+        line = house._threads._line
+        if line is not None:
+            with suppress(OSError):  # it is just being made anew
+                line.shutdown(socket.SHUT_RDWR)
+
+    @rule(name=st.sampled_from(SESSIONS))
+    def break_connection(self, name: str) -> None:
+        session_id = self.sessions[name].session_id
+        self.cut(name)
+        self.loop.do(lambda: self.sessions[name].read("/"))
+        assert self.sessions[name].session_id == session_id
+        for (owner, _, _), (changes, _) in self.watches.items():
+            if owner == name:
+                self.loop.do(changes.wait)  # whatever has happened meanwhile, and nothing was lost
+        self.compare()
+
+    @rule(
+        name=st.sampled_from(SESSIONS),
+        changes=st.lists(CHANGES, min_size=1, max_size=3).filter(may_be_asked_twice),
+        moments=st.integers(0, 4),
+    )
+    def change_while_the_connection_breaks(self, name: str, changes: list[Change], moments: int) -> None:
+        if any(isinstance(change, Delete) and change.path not in self.model.things for change in changes):
+            return  # that it was gone before cannot be told from having deleted it
+
+        async def ask(session: Coordination) -> tuple[object, ...]:
+            await session.read("/")  # so that it knows of all that the other session did before
+            done: list[tuple[object, ...]] = []
+            refused: list[CoordinationError] = []
+
+            async def change() -> None:
+                try:
+                    done.append(await session.together(changes))
+                except CoordinationError as error:
+                    refused.append(error)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(change)
+                for _ in range(moments):
+                    await trio.lowlevel.checkpoint()
+                self.cut(name)
+            if refused:
+                raise refused[0]
+            return done[0]
+
+        self.both(name, changes, ask)
 
 
 EmbeddedMachine.TestCase.settings = settings(

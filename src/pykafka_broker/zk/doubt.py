@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from pykafka_broker.zk.port import Change, Create, Delete, Done, Node, NoNode, Replace, Stat
+from pykafka_broker.zk.port import Change, Check, Create, Delete, Done, Node, NoNode, Replace, Stat
 
 
 async def outcome_of(
-    changes: Sequence[Change], since_zxid: int, session_id: int, read: Callable[[str], Awaitable[Node]]
+    changes: Sequence[Change], since_zxid: int, session_id: int, read: Callable[[str], Awaitable[Node]], refused: str
 ) -> tuple[Done, ...] | None:
     """What the first asking gave, or ``None`` when it was not carried out, or cannot be told from others' doing.
 
-    ``since_zxid`` is the last transaction known when it was first asked.
+    ``since_zxid`` is the last transaction known when it was first asked, ``refused`` the path that the second was
+    refused for.
     """
     last: dict[str, Create | Replace | Delete] = {}
     for change in changes:
@@ -44,6 +45,8 @@ async def outcome_of(
             return None
         if isinstance(change, Create) and node.stat.ephemeral_owner != (session_id if change.ephemeral else 0):
             return None
+    if not zxids and any(isinstance(change, Check) and change.path == refused not in last for change in changes):
+        return None  # nothing is there that the first asking has written, and the check may have failed then as now
     if len(zxids) > 1 or any(zxid <= since_zxid for zxid in zxids):
         return None
     return tuple(_done(change, stats) for change in changes)

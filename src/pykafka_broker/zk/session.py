@@ -313,8 +313,10 @@ class ZkSession:
                 return await once()
             except _AnswerLost:
                 repeated = True
-            except CoordinationError:
-                done = await outcome_of(changes, since, self.session_id, self.read) if repeated else None
+            except CoordinationError as refusal:
+                if not repeated:
+                    raise
+                done = await outcome_of(changes, since, self.session_id, self.read, refusal.path)
                 if done is None:
                     raise
                 return done

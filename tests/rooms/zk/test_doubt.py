@@ -21,11 +21,11 @@ class Ground:
     def does(self, session_id: int, *changes: Change) -> tuple[Done, ...]:
         return self.tree.change(changes, session_id, 1).done
 
-    async def outcome(self, *changes: Change, since: int) -> tuple[Done, ...] | None:
+    async def outcome(self, *changes: Change, since: int, refused: str = "") -> tuple[Done, ...] | None:
         async def read(path: str) -> object:
             return self.tree.read(path)
 
-        return await outcome_of(changes, since, ME, read)  # type: ignore[arg-type]
+        return await outcome_of(changes, since, ME, read, refused)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -83,3 +83,20 @@ async def test_a_sequential_node_cannot_be_recognised(ground: Ground) -> None:
     since = ground.tree.zxid
     ground.does(ME, Create("/s_", sequential=True))
     assert await ground.outcome(Create("/s_", sequential=True), since=since) is None
+
+
+async def test_a_check_that_fails_when_asked_again_may_have_failed_the_first_time(ground: Ground) -> None:
+    """A controller that is one no more must not take for its own doing what its successor has deleted."""
+    since = ground.tree.zxid
+    ground.does(OTHER, Replace("/old", b"x"), Delete("/old/child"))
+    assert await ground.outcome(Check("/old", 0), since=since, refused="/old") is None
+    fenced = (Check("/old", 0), Delete("/old/child"))
+    assert await ground.outcome(*fenced, since=since, refused="/old") is None
+    assert await ground.outcome(*fenced, since=since, refused="/old/child") == (None, None)
+
+
+async def test_what_was_deleted_fails_the_check_before_it_when_asked_again(ground: Ground) -> None:
+    since = ground.tree.zxid
+    changes = (Check("/old/child", 0), Delete("/old/child"))
+    done = ground.does(ME, *changes)
+    assert await ground.outcome(*changes, since=since, refused="/old/child") == done
