@@ -15,7 +15,7 @@ from pykafka_broker.api.routes import Route
 from pykafka_broker.control.cluster import PartitionState
 from pykafka_broker.control.isr_changes import IsrWish
 from pykafka_broker.model.errors import ErrorCode, KafkaError
-from pykafka_broker.model.names import NO_TOPIC_ID, BrokerId, LeaderEpoch, ProducerId, TopicId, TopicPartition
+from pykafka_broker.model.names import BrokerId, LeaderEpoch, ProducerId, TopicId, TopicPartition
 from pykafka_broker.wire import messages
 from pykafka_broker.wire.exchange import Call
 
@@ -29,7 +29,7 @@ class Controlling(Protocol):
 
     @property
     def is_active(self) -> bool: ...
-    def topic_name(self, topic_id: TopicId) -> str | None: ...
+    def topic_names(self) -> Mapping[TopicId, str]: ...
     async def change_isr(
         self, leader: BrokerId, broker_epoch: int, wishes: Mapping[TopicPartition, IsrWish]
     ) -> Mapping[TopicPartition, PartitionState | KafkaError]: ...
@@ -64,16 +64,15 @@ class ClusterApi:
         answer = response()
         wishes: dict[TopicPartition, IsrWish] = {}
         places: dict[TopicPartition, messages.AlterPartitionResponse.PartitionData] = {}
+        names = self.controller.topic_names()
         for topic in body.topics:
             told = response.TopicData(topic_name=topic.topic_name, topic_id=topic.topic_id)
             answer.topics.append(told)
-            name = topic.topic_name
-            if version >= _FIRST_WITH_IDS:
-                name = self.controller.topic_name(TopicId(topic.topic_id)) or ""
+            name = names.get(TopicId(topic.topic_id)) if version >= _FIRST_WITH_IDS else topic.topic_name
             for asked in topic.partitions:
                 place = response.PartitionData(partition_index=asked.partition_index)
                 told.partitions.append(place)
-                if not name and topic.topic_id != NO_TOPIC_ID:
+                if name is None:
                     place.error_code = ErrorCode.UNKNOWN_TOPIC_ID
                     continue
                 partition = TopicPartition(name, asked.partition_index)

@@ -8,11 +8,12 @@ controller; whether it came true is seen from the state that the partition has a
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pykafka_broker.control import election
 from pykafka_broker.control.cluster import Cluster, PartitionState
+from pykafka_broker.control.petitions import Due, Situation
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import BrokerId, TopicPartition
 from pykafka_broker.model.outcome import Ticket
@@ -48,30 +49,25 @@ class Ballot:
     verdicts: dict[TopicPartition, Verdict] = field(default_factory=dict)
     _meant: dict[TopicPartition, PartitionState] = field(default_factory=dict)
 
-    def proceed(
-        self,
-        cluster: Cluster,
-        controller_epoch: int,
-        is_busy: Callable[[TopicPartition], bool],
-        is_being_deleted: Callable[[str], bool],
-    ) -> Iterator[tuple[TopicPartition, PartitionState]]:
+    def proceed(self, situation: Situation) -> Iterator[Due]:
         """Give a verdict on every partition that is not busy, or the state that it has to get first."""
+        cluster = situation.cluster
         for partition in tuple(self.open):
-            if is_being_deleted(partition.topic):
+            if situation.is_being_deleted(partition.topic):
                 self.verdicts[partition] = KafkaError(ErrorCode.INVALID_TOPIC_EXCEPTION, "The topic is being deleted")
                 del self.open[partition]
                 continue
-            if is_busy(partition):
+            if situation.is_busy(partition):
                 continue
             found: Verdict | PartitionState
             state, meant = cluster.states.get(partition), self._meant.pop(partition, None)
             if meant is not None and state is not None and _came_true(meant, state):
                 found = meant.leader
             else:
-                found = decide(self.kind, partition, cluster, controller_epoch)
+                found = decide(self.kind, partition, cluster, situation.controller_epoch)
             if isinstance(found, PartitionState):
                 self._meant[partition] = found
-                yield partition, found
+                yield Due(partition, found)
             else:
                 del self.open[partition]
                 self.verdicts[partition] = found

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from pykafka_broker.control import election
 from pykafka_broker.control.balance import FIRST_AFTER_MS, out_of_place
 from pykafka_broker.control.ballots import Ballot, ElectionType
-from pykafka_broker.control.cluster import Assignment, Cluster, LiveBroker, PartitionState, Topic
+from pykafka_broker.control.cluster import Assignment, Cluster, LiveBroker, Topic
 from pykafka_broker.control.commands import (
     AnswerTicket,
     Command,
@@ -21,12 +20,11 @@ from pykafka_broker.control.commands import (
     ForgetElection,
     ForgetTopic,
     Note,
-    StateWrite,
     WriteReassignments,
-    WriteStates,
     WriteTopic,
 )
 from pykafka_broker.control.deletions import AT_ONCE, RETRY_AFTER_MS, Deletion, Stage
+from pykafka_broker.control.errands import WrittenReassignments
 from pykafka_broker.control.events import (
     BrokerAnswered,
     BrokersSeen,
@@ -51,6 +49,8 @@ from pykafka_broker.control.events import (
 )
 from pykafka_broker.control.isr_changes import IsrPetition
 from pykafka_broker.control.outbox import EPOCH_DURING_DELETE, Outbox
+from pykafka_broker.control.partitions import Partitions
+from pykafka_broker.control.petitions import Due, Petition, Situation
 from pykafka_broker.control.reassignment import Reassignments, StateStep, StopStep, Target, TopicStep
 from pykafka_broker.control.shutdown import Departure, refusal
 from pykafka_broker.model.errors import ErrorCode, KafkaError
@@ -84,37 +84,39 @@ class Controller:
         self.cluster = Cluster()
         self._settings = settings
         self._new_topic_id = new_topic_id
-        self._may_be_unclean = may_be_unclean
-        self._controller_epoch = 0
         self._outbox = Outbox(me, settings.inter_broker_listener)
         self._commands: list[Command] = []
+        self._partitions = Partitions(
+            self.cluster,
+            self._outbox,
+            self._commands,
+            may_be_settled=self._may_be_settled,
+            may_be_told=self._may_be_told,
+            may_be_unclean=may_be_unclean,
+        )
         self._deletions: dict[str, Deletion] = {}
         self._arriving: dict[BrokerId, LiveBroker] = {}
         """Brokers seen but not yet let in: first the writes that their predecessors' end has caused must be done."""
-        self._writing: dict[TopicPartition, StateWrite] = {}
-        self._again: set[TopicPartition] = set()
-        """Partitions to look at again when the write under way is done."""
         self._rewriting: dict[str, Topic] = {}
         """Topics whose node we are writing; nothing is done about their partitions before."""
+        self._nameless: set[str] = set()
+        """Topics whose id is not written down yet; nobody is told of them before."""
         self._seen_meanwhile: dict[str, Topic] = {}
         """What was seen of a topic's node while our write of it was under way."""
-        self._ballots: list[Ballot] = []
+        self._petitions: list[Petition] = []
         self._reassignments = Reassignments()
-        self._isr_petitions: list[IsrPetition] = []
-        self._isr_writes: set[TopicPartition] = set()
-        """Partitions whose write under way was asked for by their leader, who is answered and need not be told."""
-        self._departures: list[Departure] = []
-        self._written_reassignments: dict[TopicPartition, Target] = {}
-        """What old tools want reassigned, as the node still tells that they read."""
+        self._written_reassignments = WrittenReassignments()
+        self._written_election: Ballot | None = None
+        """The election that an old tool waits for; its node goes when it has been held."""
         self._balances_at: Millis | None = None
 
     def is_being_deleted(self, topic: str) -> bool:
         """Whether somebody wants the topic deleted and it is still there."""
         return topic in self._deletions
 
-    def topic_name(self, topic_id: TopicId) -> str | None:
-        """The topic of that id."""
-        return next((name for name, topic in self.cluster.topics.items() if topic.topic_id == topic_id), None)
+    def topic_names(self) -> dict[TopicId, str]:
+        """All topics by their ids."""
+        return {topic.topic_id: name for name, topic in self.cluster.topics.items() if topic.topic_id is not None}
 
     def moving(self) -> dict[TopicPartition, Assignment]:
         """The assignment of every partition that is being reassigned."""
@@ -138,9 +140,9 @@ class Controller:
             case DeletionsSeen(topics):
                 self._see_deletions(topics)
             case StatesWritten(states):
-                self._states_written(states)
+                self._partitions.written(states)
             case StatesRefused(found):
-                self._states_refused(found)
+                self._partitions.refused(found)
             case TopicWritten(topic, version):
                 self._topic_written(topic, version)
             case TopicRefused(topic, found):
@@ -150,9 +152,10 @@ class Controller:
             case BrokerAnswered():
                 self._broker_answered(now, event)
             case ElectionAsked(ticket, kind, partitions):
-                self._ballots.append(Ballot(ticket, kind, dict.fromkeys(partitions)))
+                self._petitions.append(Ballot(ticket, kind, dict.fromkeys(partitions)))
             case ReassignmentAsked(ticket, wanted):
-                self._reassignments.ask(ticket, wanted, self.cluster, self.is_being_deleted)
+                taken = self._reassignments.ask(ticket, wanted, self.cluster, self.is_being_deleted)
+                self._written_reassignments.strike(taken)
             case IsrChangeAsked():
                 self._isr_change_asked(event)
             case ShutdownAsked(ticket, broker, broker_epoch):
@@ -160,12 +163,14 @@ class Controller:
             case LogDirsFailed(brokers):
                 self._ask_for_replicas(brokers)
             case ElectionWritten(partitions):
-                self._ballots.append(Ballot(NOBODY, ElectionType.PREFERRED, dict.fromkeys(partitions)))
-                self._commands.append(ForgetElection())
+                if self._written_election is None:
+                    self._written_election = Ballot(NOBODY, ElectionType.PREFERRED, dict.fromkeys(partitions))
+                    self._petitions.append(self._written_election)
             case ReassignmentsWritten(wanted):
                 self._see_reassignments(wanted)
             case SettingsChanged(topic):
-                self._settle(self.cluster.partitions() if topic is None else self.cluster.partitions_of(topic))
+                known = self.cluster
+                self._partitions.settle(known.partitions() if topic is None else known.partitions_of(topic))
         return self._conclude(now)
 
     def next_deadline(self) -> Millis | None:
@@ -191,134 +196,123 @@ class Controller:
         found = out_of_place(self.cluster, percentage, self.is_being_deleted)
         if found:
             self._note("LeadersOutOfPlace", partitions=len(found))
-            self._ballots.append(Ballot(NOBODY, ElectionType.PREFERRED, dict.fromkeys(found)))
+            self._petitions.append(Ballot(NOBODY, ElectionType.PREFERRED, dict.fromkeys(found)))
 
     # What is decided after every event
 
     def _conclude(self, now: Millis) -> tuple[Command, ...]:
         self._resume_deletions(now)
         self._flush()
+        self._serve_petitions()
         self._move_replicas()
-        self._hold_elections()
-        self._change_isrs()
-        self._let_go()
         self._tidy_reassignments()
-        if self._arriving and not self._writing:
+        if self._arriving and self._partitions.are_at_rest:
             self._let_in()
             self._resume_deletions(now)
             self._flush()
-        commands, self._commands = tuple(self._commands), []
+        commands = tuple(self._commands)
+        self._commands.clear()
         return commands
 
     def _flush(self) -> None:
-        self._commands.extend(self._outbox.take(self.cluster, self._controller_epoch))
+        self._partitions.flush()
 
     def _note(self, name: str, level: Level = Level.INFO, **fields: object) -> None:
         self._commands.append(Note(Fact(name, level, fields)))
 
-    def _settle(self, partitions: Iterable[TopicPartition]) -> None:
-        """Give each partition the state it should have, as far as that is possible now."""
-        writes = []
-        for partition in partitions:
-            if partition in self._writing:
-                self._again.add(partition)
-                continue
-            assignment = self.cluster.assignment(partition)
-            if assignment is None or partition.topic in self._rewriting:
-                continue
-            if partition.topic in self._deletions and not assignment.is_moving:
-                # A move has to end before its topic can be deleted, and it cannot without a leader.
-                continue
-            state = self.cluster.states.get(partition)
-            due = election.settle(
-                assignment,
-                state,
-                self.cluster.live(partition, assignment.replicas),
-                self.cluster.shutting_down,
-                self._controller_epoch,
-                may_be_unclean=lambda topic=partition.topic: self._may_be_unclean(topic),  # type: ignore[misc]
-            )
-            if due is None:
-                continue
-            writes.append(self._write(partition, due))
-            if due.is_recovering and state is not None and not state.is_recovering:
-                self._note("UncleanElection", Level.WARNING, partition=str(partition), leader=due.leader)
-        if writes:
-            self._commands.append(WriteStates(tuple(writes)))
+    # What may be done about a partition
 
-    def _write(self, partition: TopicPartition, due: PartitionState) -> StateWrite:
-        """The write that gives a partition its next state; nothing else is decided about it before that has ended."""
-        state = self.cluster.states.get(partition)
-        write = self._writing[partition] = StateWrite(partition, due, None if state is None else state.version)
-        return write
-
-    def _announce(self, partition: TopicPartition, *, is_new: bool = False) -> None:
-        """Tell the live replicas who leads, and everybody what Metadata should answer."""
+    def _may_be_settled(self, partition: TopicPartition) -> bool:
+        """Not while its topic's node is written, nor once that is to be deleted; but a move has to end before, and
+        cannot without a leader.
+        """
         assignment = self.cluster.assignment(partition)
-        if assignment is not None:
-            self._outbox.lead(self.cluster.live(partition, assignment.replicas), partition, is_new=is_new)
-            self._outbox.update(self.cluster.brokers, (partition,))
+        is_moving = assignment is not None and assignment.is_moving
+        return partition.topic not in self._rewriting and (partition.topic not in self._deletions or is_moving)
 
-    # What administrators ask for
+    def _may_be_told(self, partition: TopicPartition) -> bool:
+        """Not while its copies are being deleted, nor before its topic has an id that is written down."""
+        name = partition.topic
+        topic = self.cluster.topics.get(name)
+        is_named = topic is not None and topic.topic_id is not None and name not in self._nameless
+        return is_named and not self._is_going(name)
+
+    def _is_going(self, topic: str) -> bool:
+        """Whether copies of the topic are being deleted already."""
+        deletion = self._deletions.get(topic)
+        return deletion is not None and deletion.stage is not Stage.WAITING
 
     def _is_busy(self, partition: TopicPartition) -> bool:
         """Whether something about the partition is under way, so that nothing can be decided now."""
-        deletion = self._deletions.get(partition.topic)
         return (
-            partition in self._writing
+            self._partitions.is_writing(partition)
             or partition.topic in self._rewriting
-            or (deletion is not None and deletion.stage is not Stage.WAITING)
+            or self._is_going(partition.topic)
         )
 
-    def _hold_elections(self) -> None:
-        for ballot in tuple(self._ballots):
-            writes = [
-                self._write(partition, due)
-                for partition, due in ballot.proceed(
-                    self.cluster, self._controller_epoch, self._is_busy, self.is_being_deleted
-                )
-            ]
-            if writes:
-                self._commands.append(WriteStates(tuple(writes)))
-            if not ballot.open:
-                self._ballots.remove(ballot)
-                self._commands.append(AnswerTicket(ballot.ticket, ballot.verdicts))
+    # What administrators and brokers ask for
+
+    def _serve_petitions(self) -> None:
+        """In the order in which they came: elections, changes of the ISR, departures."""
+        situation = Situation(
+            self.cluster, self._partitions.controller_epoch, self._is_busy, self.is_being_deleted, self._is_going
+        )
+        for petition in tuple(self._petitions):
+            self._partitions.write(petition.proceed(situation))
+            if petition.open:
+                continue
+            self._petitions.remove(petition)
+            self._commands.append(AnswerTicket(petition.ticket, petition.verdicts))
+            if petition is self._written_election:
+                self._written_election = None
+                self._commands.append(ForgetElection())
+
+    def _isr_change_asked(self, event: IsrChangeAsked) -> None:
+        known = self.cluster.brokers.get(event.leader)
+        if known is None or known.epoch != event.broker_epoch:
+            self._commands.append(AnswerTicket(event.ticket, KafkaError(ErrorCode.STALE_BROKER_EPOCH)))
+        else:
+            self._petitions.append(IsrPetition(event.ticket, event.leader, dict(event.wishes)))
+
+    def _shutdown_asked(self, ticket: Ticket, broker: BrokerId, broker_epoch: int) -> None:
+        refused = refusal(self.cluster, broker, broker_epoch)
+        if refused is not None:
+            self._commands.append(AnswerTicket(ticket, refused))
+            return
+        if broker not in self.cluster.shutting_down:
+            self._note("BrokerShuttingDown", broker=broker)
+        self.cluster.shutting_down.add(broker)
+        departure = Departure.begin(ticket, broker, self.cluster, self.is_being_deleted)
+        self._petitions.append(departure)
+        for partition in departure.followed(self.cluster):
+            self._outbox.stop((broker,), partition, self.cluster.states[partition].leader_epoch, delete=False)
+        self._flush()
 
     def _move_replicas(self) -> None:
-        writes = []
-        for step in self._reassignments.steps(self.cluster, self._controller_epoch, self._is_busy):
+        dues = []
+        epoch = self._partitions.controller_epoch
+        for step in self._reassignments.steps(self.cluster, epoch, self._is_busy):
             match step:
                 case TopicStep(name, topic):
                     self._rewrite(name, topic)
-                case StateStep(partition, state):
-                    writes.append(self._write(partition, state))
-                case StopStep(partition, broker, epoch):
-                    self._outbox.stop((broker,), partition, epoch, delete=True)
+                case StateStep(partition, state, told, joining):
+                    dues.append(Due(partition, state, joining=joining, assignment=told))
+                case StopStep(partition, broker, leader_epoch):
+                    self._outbox.stop((broker,), partition, leader_epoch, delete=True)
         self._flush()
-        if writes:
-            self._commands.append(WriteStates(tuple(writes)))
+        self._partitions.write(dues)
         for petition in self._reassignments.answered():
             self._commands.append(AnswerTicket(petition.ticket, petition.verdicts))
 
-    # What old tools write
-
     def _see_reassignments(self, wanted: Mapping[TopicPartition, Target]) -> None:
-        known = self._written_reassignments
-        fresh = {partition: target for partition, target in wanted.items() if known.get(partition) != target}
-        self._written_reassignments = dict(wanted)
+        fresh = self._written_reassignments.see(wanted)
         if fresh:
             self._reassignments.ask(NOBODY, fresh, self.cluster, self.is_being_deleted)
 
     def _tidy_reassignments(self) -> None:
-        """Take out of the node what has come true, or cannot."""
-        written = self._written_reassignments
-        over = [partition for partition in written if not self._reassignments.is_active(partition)]
-        if over:
-            for partition in over:
-                del written[partition]
-            self._commands.append(WriteReassignments(dict(written)))
-
-    # What brokers ask for
+        left = self._written_reassignments.shortened(self._reassignments.is_active)
+        if left is not None:
+            self._commands.append(WriteReassignments(left))
 
     def _ask_for_replicas(self, brokers: Collection[BrokerId]) -> None:
         """Tell brokers again what they host: for what they have lost they answer KAFKA_STORAGE_ERROR."""
@@ -330,56 +324,11 @@ class Controller:
                     self._outbox.lead((broker,), partition)
         self._flush()
 
-    def _isr_change_asked(self, event: IsrChangeAsked) -> None:
-        known = self.cluster.brokers.get(event.leader)
-        if known is None or known.epoch != event.broker_epoch:
-            self._commands.append(AnswerTicket(event.ticket, KafkaError(ErrorCode.STALE_BROKER_EPOCH)))
-        else:
-            self._isr_petitions.append(IsrPetition(event.ticket, event.leader, dict(event.wishes)))
-
-    def _change_isrs(self) -> None:
-        for petition in tuple(self._isr_petitions):
-            writes = []
-            for partition, due in petition.proceed(self.cluster, self._controller_epoch, self._is_busy):
-                self._isr_writes.add(partition)
-                writes.append(self._write(partition, due))
-            if writes:
-                self._commands.append(WriteStates(tuple(writes)))
-            if not petition.open:
-                self._isr_petitions.remove(petition)
-                self._commands.append(AnswerTicket(petition.ticket, petition.verdicts))
-
-    def _shutdown_asked(self, ticket: Ticket, broker: BrokerId, broker_epoch: int) -> None:
-        refused = refusal(self.cluster, broker, broker_epoch)
-        if refused is not None:
-            self._commands.append(AnswerTicket(ticket, refused))
-            return
-        if broker not in self.cluster.shutting_down:
-            self._note("BrokerShuttingDown", broker=broker)
-        self.cluster.shutting_down.add(broker)
-        departure = Departure.begin(ticket, broker, self.cluster, self.is_being_deleted)
-        self._departures.append(departure)
-        for partition in departure.followed(self.cluster):
-            self._outbox.stop((broker,), partition, self.cluster.states[partition].leader_epoch, delete=False)
-        self._flush()
-
-    def _let_go(self) -> None:
-        for departure in tuple(self._departures):
-            writes = [
-                self._write(partition, due)
-                for partition, due in departure.proceed(self.cluster, self._controller_epoch, self._is_busy)
-            ]
-            if writes:
-                self._commands.append(WriteStates(tuple(writes)))
-            if not departure.open:
-                self._departures.remove(departure)
-                self._commands.append(AnswerTicket(departure.ticket, dict.fromkeys(departure.led)))
-
     # The term begins
 
     def _begin(self, now: Millis, event: TermBegan) -> None:
         cluster = self.cluster
-        self._controller_epoch = event.controller_epoch
+        self._partitions.controller_epoch = event.controller_epoch
         if self._settings.auto_leader_rebalance_enable:
             self._balances_at = Millis(now + FIRST_AFTER_MS)
         cluster.brokers = {broker.broker_id: broker for broker in event.brokers}
@@ -396,10 +345,10 @@ class Controller:
         for name, known in event.topics.items():
             self._reassignments.see(name, known)
         for partition in cluster.partitions():
-            if partition in cluster.states and self._may_be_told(partition):
-                self._announce(partition)
+            if partition in cluster.states:
+                self._partitions.announce(partition)
         self._flush()
-        self._settle(cluster.partitions())
+        self._partitions.settle(cluster.partitions())
 
     # Brokers come and go
 
@@ -440,7 +389,7 @@ class Controller:
             if (assignment := cluster.assignment(partition)) is not None and not gone.isdisjoint(assignment.replicas)
         ]
         self._outbox.update(cluster.brokers, (one for one in touched if one.topic not in self._deletions))
-        self._settle(touched)
+        self._partitions.settle(touched)
 
     def _let_in(self) -> None:
         cluster = self.cluster
@@ -464,15 +413,7 @@ class Controller:
                 self._outbox.lead(hosts, partition)
                 self._outbox.update(cluster.brokers, (partition,))
         self._flush()
-        self._settle(cluster.partitions())
-
-    def _may_be_told(self, partition: TopicPartition) -> bool:
-        """Not while its copies are being deleted, nor before its topic has an id that is written down."""
-        deletion = self._deletions.get(partition.topic)
-        topic = self.cluster.topics.get(partition.topic)
-        return (
-            topic is not None and topic.topic_id is not None and (deletion is None or deletion.stage is Stage.WAITING)
-        )
+        self._partitions.settle(cluster.partitions())
 
     # Topics come, grow and go
 
@@ -487,13 +428,14 @@ class Controller:
         for topic, seen in came.items():
             self._reassignments.see(topic, seen)
         self._name_topics(came)
-        self._settle(partition for topic in came for partition in self.cluster.partitions_of(topic))
+        self._partitions.settle(partition for topic in came for partition in self.cluster.partitions_of(topic))
 
     def _name_topics(self, topics: Iterable[str]) -> None:
         """Give an id to those that an old tool has made, and write it down before anybody is told of them."""
         for name in tuple(topics):
             topic = self.cluster.topics[name]
             if topic.topic_id is None and name not in self._rewriting and name not in self._deletions:
+                self._nameless.add(name)
                 self._rewrite(name, replace(topic, topic_id=self._new_topic_id()))
 
     def _see_assignment(self, name: str, found: Topic) -> None:
@@ -520,23 +462,37 @@ class Controller:
             # An old tool writes only the partitions; what it dropped is put back at once.
             self._rewrite(name, merged)
         else:
-            self._settle(TopicPartition(name, index) for index in sorted(added))
+            self._partitions.settle(TopicPartition(name, index) for index in sorted(added))
 
     def _rewrite(self, name: str, topic: Topic) -> None:
         self._rewriting[name] = topic
         self._commands.append(WriteTopic(name, topic))
 
     def _topic_written(self, name: str, version: int) -> None:
-        written = self._rewriting.pop(name, None)
-        if written is None or name not in self.cluster.topics:
+        written, known = self._rewriting.pop(name, None), self.cluster.topics.get(name)
+        if written is None or known is None:
             return
         self.cluster.topics[name] = replace(written, version=version)
         self._reassignments.see(name, written)
-        for partition in self.cluster.partitions_of(name):
-            if partition in self.cluster.states and self._may_be_told(partition):
-                self._announce(partition)
-        self._settle(self.cluster.partitions_of(name))
+        self._named(name)
+        changed = [
+            TopicPartition(name, index)
+            for index, assignment in written.partitions.items()
+            if known.partitions.get(index) != assignment
+        ]
+        if changed and not self._is_going(name):
+            # Who leads them has been told, or will be in a new epoch.
+            self._outbox.update(self.cluster.brokers, changed)
+        self._partitions.settle(self.cluster.partitions_of(name))
         self._look_again(name)
+
+    def _named(self, name: str) -> None:
+        """The topic has an id that is written down: now its brokers may hear of it."""
+        if name in self._nameless:
+            self._nameless.discard(name)
+            for partition in self.cluster.partitions_of(name):
+                if partition in self.cluster.states:
+                    self._partitions.announce(partition)
 
     def _topic_refused(self, name: str, found: Topic | None) -> None:
         meant = self._rewriting.pop(name, None)
@@ -547,9 +503,11 @@ class Controller:
             self._drop(name)
             return
         self.cluster.topics[name] = replace(known, topic_id=known.topic_id or found.topic_id or meant.topic_id)
+        if found.topic_id is not None:
+            self._named(name)
         self._see_assignment(name, found)
         if name not in self._rewriting:
-            self._settle(self.cluster.partitions_of(name))
+            self._partitions.settle(self.cluster.partitions_of(name))
         self._look_again(name)
 
     def _look_again(self, name: str) -> None:
@@ -562,54 +520,13 @@ class Controller:
         partitions = self.cluster.partitions_of(topic)
         self._outbox.forget(self.cluster.brokers, partitions)
         self._flush()
-        for partition in partitions:
-            self._writing.pop(partition, None)
-            self._again.discard(partition)
-            self._isr_writes.discard(partition)
+        self._partitions.drop(partitions)
         self.cluster.forget(topic)
         self._rewriting.pop(topic, None)
+        self._nameless.discard(topic)
         self._seen_meanwhile.pop(topic, None)
         if self._deletions.pop(topic, None) is not None:
             self._commands.append(ForgetDeletion(topic))
-
-    # Partition states
-
-    def _states_written(self, states: Mapping[TopicPartition, PartitionState]) -> None:
-        again = []
-        for partition, state in states.items():
-            write = self._writing.pop(partition, None)
-            if write is None or self.cluster.assignment(partition) is None:
-                continue
-            self.cluster.states[partition] = state
-            if partition in self._isr_writes:
-                self._isr_writes.discard(partition)
-                self._outbox.update(self.cluster.brokers, (partition,))
-            elif self._may_be_told(partition):
-                self._announce(partition, is_new=write.expected is None)
-            if partition in self._again:
-                self._again.discard(partition)
-                again.append(partition)
-        self._settle(again)
-
-    def _states_refused(self, found: Mapping[TopicPartition, PartitionState | None]) -> None:
-        again = []
-        for partition, state in found.items():
-            write = self._writing.pop(partition, None)
-            self._again.discard(partition)
-            self._isr_writes.discard(partition)
-            if write is None or self.cluster.assignment(partition) is None:
-                continue
-            if state is not None:
-                self.cluster.states[partition] = state
-                if self._may_be_told(partition):
-                    self._announce(partition)
-                again.append(partition)
-            else:
-                self.cluster.states.pop(partition, None)
-                if write.expected is not None:
-                    again.append(partition)
-                # A first state without a place to put it: the topic's node is gone, as we shall see.
-        self._settle(again)
 
     # Deletion
 
@@ -652,7 +569,7 @@ class Controller:
 
     def _is_at_rest(self, deletion: Deletion) -> bool:
         return deletion.topic not in self._rewriting and not any(
-            partition in self._writing for partition in self.cluster.partitions_of(deletion.topic)
+            self._partitions.is_writing(partition) for partition in self.cluster.partitions_of(deletion.topic)
         )
 
     def _stop(self, deletion: Deletion, *, delete: bool) -> None:
@@ -727,4 +644,4 @@ class Controller:
                     touched.append(replica[0])
         if touched:
             self._outbox.update(cluster.brokers, touched)
-            self._settle(touched)
+            self._partitions.settle(touched)

@@ -6,10 +6,11 @@ asked for. After ``KafkaController.doAlterPartition``; the order of the checks i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from pykafka_broker.control.cluster import Cluster, PartitionState
+from pykafka_broker.control.petitions import Due, Situation
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import BrokerId, LeaderEpoch, TopicPartition
 from pykafka_broker.model.outcome import Ticket
@@ -38,30 +39,35 @@ class IsrPetition:
     verdicts: dict[TopicPartition, Verdict] = field(default_factory=dict)
     _meant: dict[TopicPartition, PartitionState] = field(default_factory=dict)
 
-    def proceed(
-        self, cluster: Cluster, controller_epoch: int, is_busy: Callable[[TopicPartition], bool]
-    ) -> Iterator[tuple[TopicPartition, PartitionState]]:
+    def proceed(self, situation: Situation) -> Iterator[Due]:
         """Give a verdict on every partition that is not busy, or the state that it has to get first."""
+        cluster = situation.cluster
         for partition, wish in tuple(self.open.items()):
-            if is_busy(partition):
+            if situation.is_going(partition.topic):
+                # Its leader is stopped as well; other partitions of his must not wait until that is done.
+                self._close(partition, KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
+                continue
+            if situation.is_busy(partition):
                 continue
             state, meant = cluster.states.get(partition), self._meant.pop(partition, None)
-            found: Verdict | None = None
             if meant is not None and state is not None:
-                if (meant.leader, meant.leader_epoch, meant.isr) == (state.leader, state.leader_epoch, state.isr):
-                    found = state
-                else:
-                    # Somebody else wrote first.
-                    found = KafkaError(ErrorCode.INVALID_UPDATE_VERSION)
-            if found is None:
-                due = decide(self.leader, partition, wish, cluster, controller_epoch)
-                if isinstance(due, PartitionState) and due is not state:
-                    self._meant[partition] = due
-                    yield partition, due
-                    continue
-                found = due
-            del self.open[partition]
-            self.verdicts[partition] = found
+                # If it is another, somebody else wrote first.
+                is_ours = (meant.leader, meant.leader_epoch, meant.isr) == (state.leader, state.leader_epoch, state.isr)
+                self._close(partition, state if is_ours else KafkaError(ErrorCode.INVALID_UPDATE_VERSION))
+                continue
+            found = decide(self.leader, partition, wish, cluster, situation.controller_epoch)
+            if isinstance(found, KafkaError) or found is state:
+                self._close(partition, found)
+                continue
+            self._meant[partition] = found
+            assignment = cluster.assignment(partition)
+            # The leader has the answer, and followers learn of nothing that they would not know.
+            yield Due(partition, found, spared=() if assignment is None else assignment.replicas)
+
+    def _close(self, partition: TopicPartition, verdict: Verdict) -> None:
+        del self.open[partition]
+        self._meant.pop(partition, None)
+        self.verdicts[partition] = verdict
 
 
 def decide(
@@ -80,10 +86,11 @@ def decide(
         return state
     if wish.partition_epoch < state.version:
         return KafkaError(ErrorCode.INVALID_UPDATE_VERSION)
+    if leader != state.leader or leader not in wish.isr:
+        # A leader that does not think so; Apache Kafka believes it, only its KRaft controller does not.
+        return KafkaError(ErrorCode.INVALID_REQUEST)
     if wish.is_recovering and (len(wish.isr) > 1 or not state.is_recovering):
         return KafkaError(ErrorCode.INVALID_REQUEST)
     if any(broker not in cluster.brokers or broker in cluster.shutting_down for broker in wish.isr):
         return KafkaError(ErrorCode.INELIGIBLE_REPLICA)
-    return replace(
-        state, leader=leader, isr=wish.isr, is_recovering=wish.is_recovering, controller_epoch=controller_epoch
-    )
+    return replace(state, isr=wish.isr, is_recovering=wish.is_recovering, controller_epoch=controller_epoch)

@@ -27,16 +27,24 @@ class Outbox:
     def __init__(self, me: BrokerId, inter_broker_listener: str) -> None:
         self._me = me
         self._listener = inter_broker_listener
-        self._leading: dict[BrokerId, dict[TopicPartition, bool]] = {}
+        self._leading: dict[BrokerId, dict[TopicPartition, tuple[bool, Assignment | None]]] = {}
         self._updating: dict[BrokerId, dict[TopicPartition, None]] = {}
         self._forgotten: dict[TopicPartition, None] = {}
         self._stopping: dict[BrokerId, dict[TopicPartition, tuple[LeaderEpoch, bool]]] = {}
 
-    def lead(self, brokers: Iterable[BrokerId], partition: TopicPartition, *, is_new: bool = False) -> None:
-        """Tell replicas who leads the partition and in which epoch."""
+    def lead(
+        self,
+        brokers: Iterable[BrokerId],
+        partition: TopicPartition,
+        *,
+        is_new: bool = False,
+        assignment: Assignment | None = None,
+    ) -> None:
+        """Tell replicas who leads the partition and in which epoch, and the assignment if it is not the known one."""
         for broker in brokers:
             wanted = self._leading.setdefault(broker, {})
-            wanted[partition] = is_new or wanted.get(partition, False)
+            was_new, told = wanted.get(partition, (False, None))
+            wanted[partition] = (is_new or was_new, assignment or told)
 
     def update(self, brokers: Iterable[BrokerId], partitions: Iterable[TopicPartition] = ()) -> None:
         """Tell brokers who is alive, and the state of these partitions."""
@@ -59,8 +67,11 @@ class Outbox:
         """The gathered requests to brokers that are live, in sending order; the box is empty afterwards."""
         told: list[TellBroker] = []
         for broker, wanted in self._leading.items():
-            if (live := cluster.brokers.get(broker)) is not None:
-                told.append(self._to(live, self._leader_and_isr(cluster, live, wanted, controller_epoch)))
+            if (live := cluster.brokers.get(broker)) is None:
+                continue
+            lead = self._leader_and_isr(cluster, live, wanted, controller_epoch)
+            if lead.topic_states:
+                told.append(self._to(live, lead))
         if self._updating:
             brokers = _live_brokers(cluster)
             shared: dict[tuple[TopicPartition, ...], list[messages.UpdateMetadataRequest.TopicState]] = {}
@@ -90,13 +101,17 @@ class Outbox:
         return TellBroker(broker.broker_id, broker.epoch, request)
 
     def _leader_and_isr(
-        self, cluster: Cluster, receiver: LiveBroker, wanted: dict[TopicPartition, bool], controller_epoch: int
+        self,
+        cluster: Cluster,
+        receiver: LiveBroker,
+        wanted: dict[TopicPartition, tuple[bool, Assignment | None]],
+        controller_epoch: int,
     ) -> messages.LeaderAndIsrRequest:
         request = messages.LeaderAndIsrRequest
         topics: dict[str, messages.LeaderAndIsrRequest.TopicState] = {}
         leaders: dict[BrokerId, None] = {}
-        for partition, is_new in wanted.items():
-            state, assignment = cluster.states.get(partition), cluster.assignment(partition)
+        for partition, (is_new, told) in wanted.items():
+            state, assignment = cluster.states.get(partition), told or cluster.assignment(partition)
             if state is None or assignment is None:
                 continue
             topic = topics.get(partition.topic)

@@ -86,10 +86,14 @@ class TopicStep:
 
 @dataclass(frozen=True, slots=True)
 class StateStep:
-    """The partition's state has to be written so."""
+    """The partition's state has to be written so, and its replicas told of this assignment; ``joining`` are those that
+    have yet to get in sync.
+    """
 
     partition: TopicPartition
     state: PartitionState
+    assignment: Assignment
+    joining: Target = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +148,10 @@ class Reassignments:
         wanted: Mapping[TopicPartition, Target | None],
         cluster: Cluster,
         is_being_deleted: Callable[[str], bool],
-    ) -> None:
-        """Take in a request; ``None`` cancels a move. The latest request for a partition counts."""
+    ) -> Collection[TopicPartition]:
+        """Take in a request; ``None`` cancels a move. The latest request for a partition counts. Gives those that are
+        not refused.
+        """
         petition = Petition(ticket, {})
         self.petitions.append(petition)
         live = [broker for broker in cluster.brokers if broker not in cluster.shutting_down]
@@ -162,6 +168,7 @@ class Reassignments:
                 continue
             self._wanted[partition] = origin_of(current) if replicas is None else replicas
             petition.open[partition] = None
+        return tuple(petition.open)
 
     @property
     def _active(self) -> set[TopicPartition]:
@@ -250,7 +257,9 @@ class Reassignments:
                 self._ending.discard(partition)
                 return
             self._meant[partition] = due.leader_epoch
-            yield StateStep(partition, due)
+            # The leader has to know the end of a move in the epoch that ends it: there may be no other for long.
+            told = Assignment(target_of(assignment)) if partition in self._ending else assignment
+            yield StateStep(partition, due, told, tuple(one for one in told.adding if one not in due.isr))
 
     def _stop_left_over(
         self, partition: TopicPartition, assignment: Assignment, state: PartitionState

@@ -6,11 +6,12 @@ are told to it, and it decides itself whether to wait. After ``KafkaController.d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pykafka_broker.control import election
-from pykafka_broker.control.cluster import Cluster, PartitionState
+from pykafka_broker.control.cluster import Cluster
+from pykafka_broker.control.petitions import Due, Situation
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import BrokerId, TopicPartition
 from pykafka_broker.model.outcome import Ticket
@@ -35,7 +36,6 @@ class Departure:
     open: dict[TopicPartition, None]
     led: list[TopicPartition] = field(default_factory=list)
     """What it still leads, because nobody else can."""
-    _meant: set[TopicPartition] = field(default_factory=set)
 
     @classmethod
     def begin(
@@ -57,25 +57,40 @@ class Departure:
         """What the broker follows; it may cease to fetch at once."""
         return [partition for partition in self.open if cluster.states[partition].leader != self.broker]
 
-    def proceed(
-        self, cluster: Cluster, controller_epoch: int, is_busy: Callable[[TopicPartition], bool]
-    ) -> Iterator[tuple[TopicPartition, PartitionState]]:
+    @property
+    def verdicts(self) -> Mapping[TopicPartition, None]:
+        """What the broker still leads."""
+        return dict.fromkeys(self.led)
+
+    def proceed(self, situation: Situation) -> Iterator[Due]:
         """The states that partitions have to get so that the broker can go."""
         for partition in tuple(self.open):
-            if is_busy(partition):
+            if situation.is_being_deleted(partition.topic):
+                del self.open[partition]
                 continue
-            state, assignment = cluster.states.get(partition), cluster.assignment(partition)
-            due = None
-            if state is not None and assignment is not None and partition not in self._meant:
-                live = cluster.live(partition, assignment.replicas)
-                if state.leader == self.broker:
-                    due = election.elect_for_shutdown(assignment, state, live, cluster.shutting_down, controller_epoch)
-                elif self.broker in state.isr and len(state.isr) > 1:
-                    due = election.without_dead(state, [one for one in live if one != self.broker], controller_epoch)
+            if situation.is_busy(partition):
+                continue
+            due = self._without_us(partition, situation)
             if due is not None:
-                self._meant.add(partition)
-                yield partition, due
+                # Written or not, it is looked at again.
+                yield due
                 continue
             del self.open[partition]
+            state = situation.cluster.states.get(partition)
             if state is not None and state.leader == self.broker:
                 self.led.append(partition)
+
+    def _without_us(self, partition: TopicPartition, situation: Situation) -> Due | None:
+        cluster, epoch = situation.cluster, situation.controller_epoch
+        state, assignment = cluster.states.get(partition), cluster.assignment(partition)
+        if state is None or assignment is None:
+            return None
+        live = cluster.live(partition, assignment.replicas)
+        if state.leader == self.broker:
+            due = election.elect_for_shutdown(assignment, state, live, cluster.shutting_down, epoch)
+            return None if due is None else Due(partition, due)
+        if self.broker in state.isr and len(state.isr) > 1:
+            due = election.without_dead(state, [one for one in live if one != self.broker], epoch)
+            # Told to follow again, it would fetch again.
+            return None if due is None else Due(partition, due, spared=(self.broker,))
+        return None

@@ -171,9 +171,9 @@ class ControlLoop:
         endpoint = None if known is None else known.endpoint(listener)
         return None if endpoint is None else (endpoint.host, endpoint.port)
 
-    def topic_name(self, topic_id: TopicId) -> str | None:
-        """The topic of that id, as the controller knows it; NOT_CONTROLLER."""
-        return self._active_term().controller.topic_name(topic_id)
+    def topic_names(self) -> Mapping[TopicId, str]:
+        """All topics that the controller knows, by their ids; NOT_CONTROLLER."""
+        return self._active_term().controller.topic_names()
 
     def moving(self) -> dict[TopicPartition, Assignment]:
         """Every partition with a reassignment in progress; NOT_CONTROLLER."""

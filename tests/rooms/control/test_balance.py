@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pykafka_broker.control.balance import FIRST_AFTER_MS, out_of_place
 from pykafka_broker.control.cluster import Assignment, Cluster, Topic
-from pykafka_broker.control.commands import ForgetElection, WriteReassignments
-from pykafka_broker.control.events import ElectionWritten, LogDirsFailed, ReassignmentsWritten, SettingsChanged
+from pykafka_broker.control.events import LogDirsFailed, SettingsChanged
 from pykafka_broker.model.names import BrokerId, TopicPartition
 from pykafka_broker.model.time import Millis
 from pykafka_broker.wire import messages
@@ -80,36 +79,10 @@ def test_a_broker_with_a_failed_disk_is_told_again_what_it_hosts() -> None:
     assert [one.partition_index for topic in request.topic_states for one in topic.partition_states] == [0]
 
 
-def test_an_election_written_by_an_old_tool_is_held_and_its_node_removed() -> None:
-    story = Story().begins([broker(1), broker(2)], {"t": topic((1, 2))}, {T0: state(2, 1, 2)})
-    story.hears(ElectionWritten([T0]))
-    assert any(isinstance(command, ForgetElection) for command in story.commands)
-    assert [write.state.leader for write in story.writes] == [1]
-
-
-def test_a_reassignment_written_by_an_old_tool_is_carried_out_and_then_struck_off() -> None:
-    story = Story().begins([broker(1), broker(2)], {"t": topic((1,))}, {T0: state(1, 1)})
-    ghost = TopicPartition("ghost", 0)
-    story.hears(ReassignmentsWritten({T0: (BrokerId(2),), ghost: (BrokerId(2),)}))
-    (left,) = [command for command in story.commands if isinstance(command, WriteReassignments)]
-    assert left.left == {T0: (2,)}, "what cannot be done is not left for ever"
-    assert story.controller.cluster.topics["t"].partitions[0].replicas == (1,)
-    story.hears(ReassignmentsWritten({T0: (BrokerId(2),)}))
-    assert not [command for command in story.commands if isinstance(command, WriteReassignments)]
-
-
-def test_a_reassignment_that_is_nothing_new_is_struck_off_at_once() -> None:
-    story = Story().begins([broker(1)], {"t": topic((1,))}, {T0: state(1, 1)})
-    story.hears(ReassignmentsWritten({T0: (BrokerId(1),)}))
-    story.all_written()
-    (left,) = [command for command in story.commands if isinstance(command, WriteReassignments)]
-    assert left.left == {}
-
-
 def test_a_setting_that_allows_unclean_elections_is_heeded_at_once() -> None:
     story = Story().begins([broker(2)], {"t": topic((1, 2))}, {T0: state(-1, 1)})
     assert story.writes == []
-    story.controller._may_be_unclean = lambda topic: True
+    story.unclean = True
     story.hears(SettingsChanged("t"))
     (write,) = story.writes
     assert (write.state.leader, write.state.isr, write.state.is_recovering) == (2, (2,), True)

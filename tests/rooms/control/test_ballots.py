@@ -9,6 +9,7 @@ import pytest
 
 from pykafka_broker.control.ballots import Ballot, ElectionType, Verdict
 from pykafka_broker.control.cluster import Assignment, Cluster, Endpoint, LiveBroker, PartitionState, Topic
+from pykafka_broker.control.petitions import Situation
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import NO_BROKER, NO_TOPIC_ID, BrokerId, LeaderEpoch, TopicPartition
 from pykafka_broker.model.outcome import Ticket
@@ -27,7 +28,8 @@ def cluster(replicas: tuple[int, ...], leader: int, isr: tuple[int, ...], live: 
 def hold(
     ballot: Ballot, known: Cluster, *, busy: bool = False, deleted: bool = False
 ) -> Mapping[TopicPartition, PartitionState]:
-    return dict(ballot.proceed(known, 2, lambda _: busy, lambda _: deleted))
+    situation = Situation(known, 2, lambda _: busy, lambda _: deleted, lambda _: False)
+    return {due.partition: due.state for due in ballot.proceed(situation)}
 
 
 def ballot(kind: ElectionType, partition: TopicPartition = T0) -> Ballot:

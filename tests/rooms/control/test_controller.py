@@ -23,7 +23,6 @@ from pykafka_broker.control.events import (
     BrokersSeen,
     DeletionsSeen,
     Event,
-    StatesRefused,
     StatesWritten,
     TermBegan,
     TopicAssignmentChanged,
@@ -64,7 +63,10 @@ class Story:
     """A controller and what it wants done after each event."""
 
     def __init__(self, *, unclean: bool = False, **settings: Any) -> None:
-        self.controller = Controller(BrokerId(1), ControllerSettings(**settings), lambda: NEW_ID, lambda topic: unclean)
+        self.unclean = unclean
+        self.controller = Controller(
+            BrokerId(1), ControllerSettings(**settings), lambda: NEW_ID, lambda topic: self.unclean
+        )
         self.now = Millis(0)
         self.commands: tuple[Command, ...] = ()
 
@@ -273,32 +275,6 @@ def test_seeing_the_same_again_changes_nothing() -> None:
     assert story.hears(TopicsSeen({"t"}, {})).commands == ()
     assert story.hears(TopicAssignmentChanged("t", known["t"])).commands == ()
     assert story.hears(DeletionsSeen(())).commands == ()
-
-
-def test_a_refused_write_is_decided_anew_on_what_is_there() -> None:
-    story = Story().begins([broker(1), broker(2)], {"t": topic((1, 2))}, {T0: state(1, 1, 2, epoch=3, version=4)})
-    story.hears(BrokersSeen([broker(2)]))
-    story.hears(StatesRefused({T0: state(1, 1, 2, epoch=3, version=6)}))
-    assert story.writes == [StateWrite(T0, state(2, 2, epoch=4, version=6), 6)]
-
-
-def test_a_state_that_is_there_already_is_adopted() -> None:
-    story = Story().begins([broker(1)])
-    story.hears(TopicsSeen({"t"}, {"t": topic((1,))}))
-    story.hears(StatesRefused({T0: state(1, 1, epoch=5, version=8)}))
-    assert story.writes == []
-    assert story.told[0][1].topic_states[0].partition_states[0].leader_epoch == 5
-
-
-def test_what_changes_while_a_write_is_under_way_is_decided_after_it() -> None:
-    story = Story().begins([broker(1), broker(2)])
-    story.hears(TopicsSeen({"t"}, {"t": topic((1, 2))}))
-    first = story.writes
-    story.hears(BrokersSeen([broker(2)]))
-    assert story.writes == []
-    story.hears(StatesWritten({T0: state(1, 1, 2)}))
-    assert [write.state.leader for write in first] == [1]
-    assert story.writes == [StateWrite(T0, state(2, 2, epoch=1), 0)]
 
 
 def answer(code: ErrorCode) -> messages.LeaderAndIsrResponse:

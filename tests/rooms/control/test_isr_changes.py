@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from pykafka_broker.control.cluster import PartitionState
+from pykafka_broker.control.cluster import Assignment, PartitionState, Topic
 from pykafka_broker.control.commands import AnswerTicket
-from pykafka_broker.control.events import IsrChangeAsked, StatesRefused
+from pykafka_broker.control.events import BrokersSeen, DeletionsSeen, IsrChangeAsked, ShutdownAsked, StatesRefused
 from pykafka_broker.control.isr_changes import IsrWish
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import BrokerId, LeaderEpoch, TopicPartition
 from pykafka_broker.model.outcome import Ticket
-from tests.rooms.control.test_controller import T0, Story, broker, state, topic
+from tests.rooms.control.test_controller import T0, TOPIC_ID, Story, broker, state, topic
 
 
 def story(*, epoch: int = 4, version: int = 9, is_recovering: bool = False) -> Story:
@@ -72,12 +72,26 @@ def test_what_stands_already_is_answered_with_it_whatever_version_the_leader_kne
         (wish(1, 2, is_recovering=True), ErrorCode.INVALID_REQUEST),
         (wish(1, is_recovering=True), ErrorCode.INVALID_REQUEST),
         (wish(1, 2, 7), ErrorCode.INELIGIBLE_REPLICA),
+        (wish(2), ErrorCode.INVALID_REQUEST),
+        (wish(), ErrorCode.INVALID_REQUEST),
     ],
 )
 def test_what_cannot_be_is_refused_in_kafkas_order(wanted: IsrWish, code: ErrorCode) -> None:
     told = asks(story(), wanted)
     assert verdict(told) is code
     assert told.writes == []
+
+
+def test_who_does_not_lead_may_not_ask() -> None:
+    told = asks(story(), wish(2, 3), leader=2, broker_epoch=12)
+    assert verdict(told) is ErrorCode.INVALID_REQUEST
+    assert told.writes == []
+
+
+def test_who_is_shutting_down_may_not_join_nor_stay() -> None:
+    told = story()
+    told.hears(ShutdownAsked(Ticket(6), BrokerId(3), 13))
+    assert verdict(asks(told, wish(1, 2, 3))) is ErrorCode.INELIGIBLE_REPLICA
 
 
 def test_an_unknown_partition_is_refused() -> None:
@@ -100,6 +114,33 @@ def test_who_loses_against_another_writer_is_told_so() -> None:
     told = asks(story(), wish(1, 2, 3))
     told.hears(StatesRefused({T0: state(1, 1, 2, epoch=4, version=11)}))
     assert verdict(told) is ErrorCode.INVALID_UPDATE_VERSION
+
+
+def test_a_partition_on_its_way_out_is_refused_at_once() -> None:
+    told = story()
+    told.hears(DeletionsSeen({"t"}))
+    assert told.controller.is_being_deleted("t")
+    assert verdict(asks(told, wish(1))) is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+
+
+def test_a_partition_that_waits_to_be_deleted_is_led_as_before() -> None:
+    told = story()
+    told.hears(BrokersSeen([broker(1), broker(2)]))
+    told.hears(DeletionsSeen({"t"}))
+    asks(told, wish(1))
+    assert [write.state.isr for write in told.writes] == [(1,)]
+
+
+def test_the_leader_has_its_answer_before_the_move_that_it_completes_goes_on() -> None:
+    moving = Topic(TOPIC_ID, {0: Assignment((BrokerId(2), BrokerId(1)), (BrokerId(2),), (BrokerId(1),))})
+    told = Story().begins([broker(1), broker(2)], {"t": moving}, {T0: state(1, 1, epoch=4, version=9)})
+    asks(told, wish(1, 2))
+    told.all_written()
+    found = verdict(told)
+    assert isinstance(found, PartitionState)
+    assert (found.isr, found.leader_epoch, found.version) == ((1, 2), 4, 10)
+    (write,) = told.writes
+    assert (write.state.leader, write.state.leader_epoch, write.expected) == (2, 5, 10)
 
 
 def test_a_change_waits_for_the_write_under_way() -> None:

@@ -60,6 +60,14 @@ def test_everything_the_controller_knows_of_a_partition_is_told() -> None:
     messages.encode(told.request, 7)
 
 
+def test_who_hosts_nothing_that_anybody_leads_is_not_told() -> None:
+    known = cluster()
+    known.states.clear()
+    outbox = Outbox(ONE, "INSIDE")
+    outbox.lead([ONE], T0)
+    assert outbox.take(known, 5) == []
+
+
 def test_metadata_names_all_live_brokers_with_all_their_endpoints() -> None:
     outbox = Outbox(ONE, "INSIDE")
     outbox.update([TWO], [T0])

@@ -20,6 +20,7 @@ from pykafka_broker.control.events import (
     TermBegan,
     TopicAssignmentChanged,
     TopicRefused,
+    TopicsSeen,
     TopicWritten,
 )
 from pykafka_broker.control.reassignment import flaw, is_complete, origin_of, target_of, towards
@@ -27,6 +28,7 @@ from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import BrokerId, LeaderEpoch, TopicId, TopicPartition
 from pykafka_broker.model.outcome import Ticket
 from pykafka_broker.model.time import Millis
+from pykafka_broker.wire import messages
 
 T0 = TopicPartition("t", 0)
 TOPIC_ID = TopicId(UUID(int=77))
@@ -192,6 +194,18 @@ def test_a_replica_that_comes_is_told_and_awaited() -> None:
     assert story.controller.moving() == {T0: Assignment(ids(3, 1), ids(3), ids(1))}
 
 
+def test_only_a_replica_that_comes_is_new() -> None:
+    story = Story(Assignment(ids(1)), state(1, 1)).asks((3,))
+    story.topic_written()
+    story.state_written()
+    assert {
+        (one.broker, part.is_new)
+        for one in story.commands
+        if isinstance(one, TellBroker) and isinstance(one.request, messages.LeaderAndIsrRequest)
+        for part in one.request.topic_states[0].partition_states
+    } == {(1, False), (3, True)}
+
+
 def test_a_move_whose_target_is_in_sync_ends_under_a_new_controller() -> None:
     story = Story(Assignment(ids(3, 1), ids(3), ids(1)), state(1, 1, 3))
     due = story.wants_state()
@@ -199,6 +213,40 @@ def test_a_move_whose_target_is_in_sync_ends_under_a_new_controller() -> None:
     story.state_written()
     assert story.told("StopReplica") == [1]
     assert story.wants_topic() == Assignment(ids(3))
+
+
+def test_who_stays_is_told_in_the_last_epoch_of_a_move_that_nothing_moves_any_more() -> None:
+    story = Story(Assignment(ids(1, 3), ids(3), ids(1)), state(1, 1, 3))
+    story.state_written()
+    assert story.told("LeaderAndIsr") == [3], "who goes is only stopped"
+    (request,) = [
+        one.request
+        for one in story.commands
+        if isinstance(one, TellBroker) and isinstance(one.request, messages.LeaderAndIsrRequest)
+    ]
+    (part,) = request.topic_states[0].partition_states
+    assert (part.replicas, part.adding_replicas, part.removing_replicas) == ([3], [], [])
+    story.wants_topic()
+    story.topic_written()
+    assert story.told("LeaderAndIsr") == []
+    assert story.told("UpdateMetadata") == [1, 2, 3]
+
+
+def test_partitions_that_do_not_move_are_told_nothing() -> None:
+    story = Story(Assignment(ids(1)), state(1, 1))
+    story.hears(
+        TopicsSeen({"t", "u"}, {"u": Topic(TopicId(UUID(int=78)), {0: Assignment(ids(1)), 1: Assignment(ids(1))})})
+    )
+    u0, u1 = TopicPartition("u", 0), TopicPartition("u", 1)
+    story.hears(StatesWritten({u0: state(1, 1), u1: state(1, 1)}))
+    story.asks((2,), u0)
+    story.hears(TopicWritten("u", 1))
+    (request,) = {
+        tuple(part.partition_index for topic in one.request.topic_states for part in topic.partition_states)
+        for one in story.commands
+        if isinstance(one, TellBroker)
+    }
+    assert request == (0,)
 
 
 def test_a_move_is_gone_back_on() -> None:

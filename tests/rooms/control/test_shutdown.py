@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pykafka_broker.control.commands import AnswerTicket
-from pykafka_broker.control.events import BrokersSeen, ShutdownAsked
+from pykafka_broker.control.events import BrokersSeen, DeletionsSeen, ShutdownAsked, StatesRefused
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import BrokerId
 from pykafka_broker.model.outcome import Ticket
@@ -48,6 +48,39 @@ def test_what_a_broker_follows_it_may_cease_to_fetch_and_leaves_the_isr_of() -> 
     assert (write.state.leader, write.state.isr, write.state.leader_epoch) == (2, (2, 3), 1)
     story.all_written()
     assert answer(story) == {}
+
+
+def test_who_leaves_is_not_told_to_follow_again_but_a_leader_is_told_that_it_leads_no_more() -> None:
+    story = asks(begun((2, 1, 3), (1, 2, 3)))
+    story.all_written()
+    told = {
+        (number, part.partition_index)
+        for number, request in story.told
+        if isinstance(request, messages.LeaderAndIsrRequest)
+        for part in request.topic_states[0].partition_states
+    }
+    assert told == {(2, 0), (3, 0), (1, 1), (2, 1), (3, 1)}
+
+
+def test_a_handover_that_was_not_written_is_tried_again() -> None:
+    story = asks(begun((1, 2, 3)))
+    story.hears(StatesRefused({T0: state(1, 1, 2, 3, epoch=0, version=7)}))
+    (write,) = story.writes
+    assert (write.state.leader, write.expected) == (2, 7)
+    story.all_written()
+    assert answer(story) == {}
+
+
+def test_a_topic_that_is_to_be_deleted_keeps_nobody_here() -> None:
+    story = asks(begun((1, 2, 3)))
+    story.hears(DeletionsSeen({"t"}))
+    assert answer(story) == {}
+
+
+def test_when_the_last_others_in_sync_are_dead_the_isr_is_left_as_it_is() -> None:
+    story = Story().begins([broker(1)], {"t": topic((2, 1))}, {T0: state(-1, 2)})
+    assert answer(asks(story)) == {}
+    assert story.writes == []
 
 
 def test_what_nobody_else_has_stays_where_it_is() -> None:
