@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from kazoo.client import KazooClient
+
 from compat.cluster.contents import OFFSETS, differences, outcome
 from compat.cluster.history import Failed, Partition, problems, silences, undelivered
 from compat.cluster.links import ZOOKEEPER, Links
@@ -71,6 +73,12 @@ class Proof:
             return min(self.cluster.members.values(), key=lambda member: busy.get(member.number, 0))
         return self.cluster.members[{LEADER: leader, CONTROLLER: controller, COORDINATOR: coordinator}[role]]
 
+    def leader_and_follower(self) -> tuple[int, int]:
+        """Of the first partition; a follower that is not the controller, whom the leader needs to do without it."""
+        controller = self.cluster.controller()
+        leader, replicas, _ = self.cluster.partitions(TOPIC)[0]
+        return leader, next(number for number in replicas if number not in (leader, controller))
+
     def lose(self, member: Member, way: str) -> None:
         """Take a broker away, see the others go on without it, and let it come back."""
         self.note(f"{way} of broker {member.number}")
@@ -82,7 +90,7 @@ class Proof:
         else:
             status = member.stop()
             assert status in (0, 143), f"broker {member.number} ended with status {status}"
-        self._await_departure(member)
+        self.await_departure(member)
         self.loads.await_progress(begun)
         self.note(f"went on after {time.time() - begun:.1f} s")
         if way == PAUSE:
@@ -90,16 +98,42 @@ class Proof:
         else:
             member.start()
 
-    def _await_departure(self, member: Member) -> None:
+    def await_departure(self, member: Member) -> None:
         """Return when the others lead everything."""
-        others = [each for each in self.cluster.members.values() if each is not member]
 
         def is_gone() -> bool:
-            return any(
-                member.number not in Cluster("", {other.number: other}).leaders(TOPIC).values() for other in others
-            )
+            leaders = self.without(member.number).leaders(TOPIC).values()
+            return bool(leaders) and member.number not in leaders and -1 not in leaders
 
-        until(is_gone, what=f"broker {member.number} to be led without")
+        until(is_gone, what=f"the others to lead without broker {member.number}")
+
+    def without(self, number: int) -> Cluster:
+        """The rest of the cluster, to be asked what it knows."""
+        rest = {other: member for other, member in self.cluster.members.items() if other != number}
+        return Cluster(self.cluster.zookeeper, rest)
+
+    def await_out_of_sync(self, partition: int, follower: int) -> None:
+        """Return when the others say that this follower is behind."""
+
+        def is_behind() -> bool:
+            _, _, in_sync = self.without(follower).partitions(TOPIC)[partition]
+            return follower not in in_sync
+
+        until(is_behind, what=f"broker {follower} to fall behind in {TOPIC}-{partition}")
+
+    def controller_seen_without(self, number: int) -> int:
+        """Who is the controller, as the others say."""
+        return self.without(number).controller()
+
+    def registrations(self) -> dict[int, int]:
+        """The transaction that made each broker's registration: another one, and it was given up in between."""
+        client = KazooClient(self.ensemble.connect)
+        client.start()
+        try:
+            return {number: client.exists(f"/brokers/ids/{number}").czxid for number in self.cluster.members}
+        finally:
+            client.stop()
+            client.close()
 
     @contextlib.contextmanager
     def cut(self, *ways: tuple[int, int]) -> Iterator[None]:
@@ -137,7 +171,7 @@ class Proof:
         # What was sent meanwhile may be there already, what was heard meanwhile need not be.
         told.sent |= self.loads.read().sent
         found = problems(told, held)
-        assert not found, self.tell(found)
+        assert not found, "\n".join(found)
 
     def failed_since(self, begun: float) -> list[Failed]:
         """What clients could not hide from their programs after this moment."""
@@ -165,15 +199,20 @@ class Proof:
             for index, brokers in self.cluster.replicas(topic).items()
         }
         found = until_none(lambda: differences(homes, replicas))
-        assert not found, self.tell(found)
+        assert not found, "\n".join(found)
 
     def note(self, text: str) -> None:
         """Remember what happens."""
         self.done.append(f"{time.strftime('%H:%M:%S')} {text}")
 
-    def tell(self, found: Sequence[str]) -> str:
-        """What is wrong, and what happened before."""
-        return "\n".join([*found, "", "what happened:", *self.done, self.cluster.logs(1500)])
+    def story(self) -> str:
+        """What happened so far, to brokers and to clients, and the ends of the brokers' logs."""
+        failed = [f"{each.who}: {each.what}" for each in self.loads.read().failed[-20:]]
+        standing = [
+            f"{index}: leader, replicas, in sync: {each}" for index, each in self.cluster.partitions(TOPIC).items()
+        ]
+        roles = f"controller {self.cluster.controller()}, coordinator {self.cluster.coordinator(GROUP)}"
+        return "\n".join([*self.done, *failed, roles, *standing, self.cluster.logs(4000)])
 
 
 def until_none(look: Callable[[], list[str]], within_s: float = 10) -> list[str]:
@@ -212,7 +251,7 @@ def begin(stack: contextlib.ExitStack, brokers: Cluster, ensemble: Ensemble, lin
         loads.await_progress(time.time())
         made.recover()
     except AssertionError as problem:
-        raise AssertionError(made.tell([str(problem), *(load.errors() for load in loads.readers)])) from problem
+        raise AssertionError(f"{problem}\n{made.story()}") from problem
     return made
 
 

@@ -24,6 +24,8 @@ _SESSION_MS: Final = 8_000
 _HEARTBEAT_MS: Final = 1_000
 _REQUEST_MS: Final = 9_000
 """kafka-python wants it longer than a session."""
+_POLL_MS: Final = 3_000
+"""kafka-python (3.0.12) may never join if it has to begin that in one call and end it in another."""
 
 _over: list[int] = []
 
@@ -125,7 +127,7 @@ def kafka_python(bootstrap: str, topic: str, group: str, name: str) -> None:
     while not _over:
         reached: dict[tuple[str, int], int] = {}
         try:
-            batches = client.poll(timeout_ms=int(_HANDFUL_S * 1000))
+            batches = client.poll(timeout_ms=_POLL_MS)
         except KafkaError as problem:
             say("consumer_error", error=repr(problem))
             continue

@@ -95,7 +95,10 @@ class Cluster:
         """Start all brokers at once and return when each of them knows all of them."""
         for member in self.members.values():
             member.start(wait=False)
-        self.await_members()
+        try:
+            self.await_members()
+        except AssertionError as problem:
+            raise AssertionError(f"{problem}\n{self.logs()}") from None
 
     def admin(self, **settings: Any) -> AdminClient:
         """A client for questions about the cluster."""
@@ -107,6 +110,8 @@ class Cluster:
         running = {number for number, member in self.members.items() if member.is_running}
 
         def all_know() -> bool:
+            ended = [number for number in running if not self.members[number].is_running]
+            assert not ended, f"brokers {ended} have ended"
             return all(_told_by(self.members[number]) == running for number in running)
 
         until(all_know, within_s=within_s, what=f"brokers {sorted(running)} to know each other")
