@@ -73,11 +73,15 @@ class Proof:
             return min(self.cluster.members.values(), key=lambda member: busy.get(member.number, 0))
         return self.cluster.members[{LEADER: leader, CONTROLLER: controller, COORDINATOR: coordinator}[role]]
 
-    def leader_and_follower(self) -> tuple[int, int]:
-        """Of the first partition; a follower that is not the controller, whom the leader needs to do without it."""
+    def partition_without_controller(self) -> tuple[int, int, int]:
+        """A partition, its leader and a follower, neither of them the controller: both need it to do without the other,
+        of whom each leads something that the other follows."""
         controller = self.cluster.controller()
-        leader, replicas, _ = self.cluster.partitions(TOPIC)[0]
-        return leader, next(number for number in replicas if number not in (leader, controller))
+        return next(
+            (index, leader, next(number for number in replicas if number not in (leader, controller)))
+            for index, (leader, replicas, _) in self.cluster.partitions(TOPIC).items()
+            if leader not in (controller, -1)
+        )
 
     def lose(self, member: Member, way: str) -> None:
         """Take a broker away, see the others go on without it, and let it come back."""

@@ -81,18 +81,18 @@ def test_one_zookeeper_server_of_three_may_go_and_no_broker_is_given_up(going: P
 
 
 def test_a_follower_that_cannot_ask_its_leader_is_left_behind_and_catches_up(going: Proof) -> None:
-    leader, follower = going.leader_and_follower()
+    partition, leader, follower = going.partition_without_controller()
     with going.cut((follower, leader)):
-        going.await_out_of_sync(0, follower)
+        going.await_out_of_sync(partition, follower)
         going.loads.await_progress(time.time())
     going.recover()
     going.check()
 
 
 def test_a_follower_that_does_not_hear_its_leader_is_left_behind_and_catches_up(going: Proof) -> None:
-    leader, follower = going.leader_and_follower()
+    partition, leader, follower = going.partition_without_controller()
     with going.cut((leader, follower)):
-        going.await_out_of_sync(0, follower)
+        going.await_out_of_sync(partition, follower)
         going.loads.await_progress(time.time())
     going.recover()
     going.check()
