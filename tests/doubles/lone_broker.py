@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -163,6 +163,10 @@ class Brokers:
         self._logs: dict[BrokerId, MemoryLogs] = {}
         self._scopes: dict[BrokerId, trio.CancelScope] = {}
         self._ticks = itertools.count(1_000)
+
+    def session(self) -> AbstractAsyncContextManager[Coordination]:
+        """A session for somebody who is no broker."""
+        return self._grove.session()
 
     async def start(self, number: int) -> LoneBroker:
         """Start a broker, or start it again with the logs it had."""

@@ -59,8 +59,8 @@ from pykafka_broker.runtime.controller_tree import WRITES_TOGETHER, ControllerTr
 from pykafka_broker.runtime.tickets import Tickets
 from pykafka_broker.zk import leadership, nodes
 from pykafka_broker.zk.port import Changes as Watch
-from pykafka_broker.zk.port import Coordination
-from pykafka_broker.zk.producer_ids import allocate_block
+from pykafka_broker.zk.port import Coordination, SessionLost
+from pykafka_broker.zk.producer_ids import ProducerIdsExhausted, allocate_block
 
 Tell = Callable[[BrokerId, Any], Awaitable[Any]]
 """Sends a request to a broker and gives its response; ``Unreachable`` when that did not work."""
@@ -75,6 +75,7 @@ _BROKERS: Final = "brokers"
 _TOPICS: Final = "topics"
 _DELETIONS: Final = "deletions"
 _LOG_DIRS: Final = "log dirs"
+_ISR_CHANGES: Final = "isr changes"
 _ELECTION: Final = "election"
 _REASSIGNMENTS: Final = "reassignments"
 
@@ -242,6 +243,7 @@ class _Term:
                 (nodes.TOPICS, _TOPICS),
                 (nodes.DELETE_TOPICS, _DELETIONS),
                 (nodes.LOG_DIR_EVENTS, _LOG_DIRS),
+                (nodes.ISR_CHANGES, _ISR_CHANGES),
             ):
                 watch = await watches.enter_async_context(self._tree.watching_children(path))
                 nursery.start_soon(self._listen, watch, (what, ""))
@@ -280,7 +282,14 @@ class _Term:
 
     async def producer_id_block(self, broker: BrokerId) -> range:
         """The next block, which nobody else will be given."""
-        block = await allocate_block(self._tree, broker)
+        try:
+            block = await allocate_block(self._tree, broker)
+        except SessionLost:
+            # Whether the block was taken or not, nobody gets it from us.
+            raise KafkaError(ErrorCode.NOT_CONTROLLER) from None
+        except (ProducerIdsExhausted, nodes.MalformedNode) as error:
+            self._say(Fact("NoProducerIds", Level.ERROR, {"why": str(error)}))
+            raise KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR) from None
         return range(block.block_start, block.block_end + 1)
 
     def refuse_all(self) -> None:
@@ -342,6 +351,9 @@ class _Term:
             case (kind, "") if kind == _LOG_DIRS:
                 brokers = await self._nodes.failed_log_dirs()
                 return [LogDirsFailed(brokers)] if brokers else []
+            case (kind, "") if kind == _ISR_CHANGES:
+                await self._nodes.drop_isr_changes()
+                return []
             case (kind, "") if kind == _ELECTION:
                 election = await self._nodes.written_election()
                 return [] if election is None else [ElectionWritten(election)]

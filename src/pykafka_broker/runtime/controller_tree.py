@@ -168,8 +168,15 @@ class ControllerTree:
         with suppress(NodeExists):
             await self._together((Create(feature.path, feature.encode()),))
         for parent in (nodes.LOG_DIR_EVENTS, nodes.ISR_CHANGES):
-            for name in await self._tree.children(parent):
-                await self.remove(f"{parent}/{name}")
+            await self._remove_children(parent)
+
+    async def drop_isr_changes(self) -> None:
+        """Remove what leaders of before KIP-497 leave, which cannot be members of a cluster of ours."""
+        await self._remove_children(nodes.ISR_CHANGES)
+
+    async def _remove_children(self, parent: str) -> None:
+        for name in await self._tree.children(parent):
+            await self.remove(f"{parent}/{name}")
 
     async def _together(self, changes: Sequence[Change]) -> tuple[Any, ...]:
         """Make changes if we are still the controller; ``TermOver`` if not."""
@@ -231,7 +238,10 @@ class ControllerTree:
                         await self._together((Create(path),))
             done = await self._together((_change(write),))
         except CoordinationError:
-            refused[partition] = await self.state(partition)
+            found = refused[partition] = await self.state(partition)
+            if found is not None and found.controller_epoch > write.state.controller_epoch:
+                # Written by a later controller: ours was told that it is one, but did not look (a zombie).
+                raise TermOver from None
         else:
             self._parents.setdefault(partition.topic, set()).add(partition.partition)
             written[partition] = _as_written(write, done[0])

@@ -8,12 +8,15 @@ import pytest
 import trio
 
 from pykafka_broker.config.broker import BrokerSettings
+from pykafka_broker.control.cluster import PartitionState
+from pykafka_broker.control.isr_changes import IsrWish
 from pykafka_broker.control.topics import NewTopic
 from pykafka_broker.model.errors import ErrorCode, KafkaError
-from pykafka_broker.model.names import BrokerId, TopicPartition
+from pykafka_broker.model.names import BrokerId, LeaderEpoch, TopicPartition
 from pykafka_broker.wire import messages
 from pykafka_broker.zk import nodes
 from pykafka_broker.zk.port import Coordination, Create, NoNode
+from pykafka_broker.zk.registration import prepare
 from tests.doubles.lone_broker import ME, LoneBroker, brokers, lone_broker
 from tests.doubles.memory_logs import MemoryLogs
 
@@ -347,3 +350,264 @@ async def test_a_broker_that_cannot_be_reached_is_told_again_until_it_can(
         cluster.members[BrokerId(1)] = second
         await second.led("t")
         assert second.leaderships.leader(T0).is_leader
+
+
+# What brokers ask for
+
+
+def wish(*isr: int, leader_epoch: int = 0, partition_epoch: int = 0) -> IsrWish:
+    return IsrWish(LeaderEpoch(leader_epoch), partition_epoch, tuple(map(BrokerId, isr)))
+
+
+async def until_led_by(broker: LoneBroker, leader: int, isr: tuple[int, ...], partition: TopicPartition = T0) -> None:
+    """Return when the broker answers to Metadata that it is so."""
+    await broker.metadata.wait_for(
+        [partition.topic],
+        lambda: (
+            (found := broker.metadata.partition(partition)) is not None and (found.leader, found.isr) == (leader, isr)
+        ),
+    )
+
+
+async def until_gone(broker: LoneBroker, path: str) -> None:
+    async with broker.tree.watching_data(path) as watch:
+        while await is_there(broker.tree, path):
+            await watch.wait()
+
+
+async def test_a_leader_changes_its_isr_and_everybody_hears_of_it_by_metadata(tmp_path: Path) -> None:
+    async with brokers(tmp_path) as cluster:
+        with trio.fail_after(5):
+            first, second = await cluster.start(0), await cluster.start(1)
+            await make_replicated(first, "t", (1, 0))
+            first.told.clear()
+            epoch = second.leaderships.broker_epoch
+            verdicts = await first.loop.change_isr(BrokerId(1), epoch, {T0: wish(1)})
+            stands = verdicts[T0]
+            assert isinstance(stands, PartitionState)
+            assert (stands.leader, stands.isr, stands.leader_epoch, stands.version) == (1, (1,), 0, 1)
+            assert await state_of(first.tree, T0) == nodes.PartitionState(BrokerId(1), (BrokerId(1),), 0, 1)
+            await until_led_by(second, 1, (1,))
+        assert {type(request).__name__ for _, request in first.told} == {"UpdateMetadataRequest"}
+
+
+async def test_a_leader_that_loses_against_another_writer_learns_it(tmp_path: Path) -> None:
+    async with brokers(tmp_path) as cluster:
+        with trio.fail_after(5):
+            first, second = await cluster.start(0), await cluster.start(1)
+            await make_replicated(first, "t", (1, 0))
+            path = nodes.partition_state_path(*T0)
+            await first.tree.replace(path, (await first.tree.read(path)).data)
+            epoch = second.leaderships.broker_epoch
+            verdicts = await first.loop.change_isr(BrokerId(1), epoch, {T0: wish(1)})
+            lost = verdicts[T0]
+            assert isinstance(lost, KafkaError)
+            assert lost.code is ErrorCode.INVALID_UPDATE_VERSION
+            verdicts = await first.loop.change_isr(BrokerId(1), epoch, {T0: wish(1, partition_epoch=1)})
+            stands = verdicts[T0]
+            assert isinstance(stands, PartitionState)
+            assert (stands.isr, stands.version) == ((1,), 2)
+
+
+async def test_a_broker_hands_over_what_others_can_lead_and_keeps_the_rest(tmp_path: Path) -> None:
+    async with brokers(tmp_path) as cluster:
+        with trio.fail_after(5):
+            first, second = await cluster.start(0), await cluster.start(1)
+            await make_replicated(first, "t", (1, 0), (0, 1))
+            await make_replicated(first, "alone", (1,))
+            await make_replicated(first, "behind", (1, 0))
+            behind, epoch = TopicPartition("behind", 0), second.leaderships.broker_epoch
+            await first.loop.change_isr(BrokerId(1), epoch, {behind: wish(1)})
+            fetched: list[tuple[str, TopicPartition]] = []
+            second.leaderships.on_unfollow = lambda partition: fetched.append(("no more", partition))
+            second.leaderships.on_follow = lambda part: fetched.append(("again", part.partition))
+            assert await first.loop.shut_down(BrokerId(1), epoch) == (behind,)
+            await until_led_by(second, 0, (0,))
+            await until_led_by(second, 0, (0,), TopicPartition("t", 1))
+            await until_led_by(second, 1, (1,), TopicPartition("alone", 0))
+            assert first.leaderships.leader(T0).leader_epoch == 1
+            assert fetched.count(("no more", TopicPartition("t", 1))) == 1
+            assert ("again", TopicPartition("t", 1)) not in fetched
+            verdicts = await first.loop.change_isr(
+                BrokerId(0), first.leaderships.broker_epoch, {T0: wish(0, 1, leader_epoch=1, partition_epoch=1)}
+            )
+            refused = verdicts[T0]
+            assert isinstance(refused, KafkaError)
+            assert refused.code is ErrorCode.INELIGIBLE_REPLICA
+            cluster.kill(1)
+            again = await cluster.start(1)
+            await until_led_by(again, 1, (1,), behind)
+            fresh = wish(0, 1, leader_epoch=1, partition_epoch=1)
+            verdicts = await first.loop.change_isr(BrokerId(0), first.leaderships.broker_epoch, {T0: fresh})
+            assert isinstance(verdicts[T0], PartitionState), "a broker that is back is like any other"
+
+
+async def test_blocks_of_producer_ids_are_given_to_registered_brokers_one_after_the_other(tmp_path: Path) -> None:
+    async with brokers(tmp_path) as cluster:
+        with trio.fail_after(5):
+            first, second = await cluster.start(0), await cluster.start(1)
+            epochs = [broker.leaderships.broker_epoch for broker in (first, second)]
+            assert await first.loop.producer_id_block(BrokerId(0), epochs[0]) == range(1000)
+            assert await first.loop.producer_id_block(BrokerId(1), epochs[1]) == range(1000, 2000)
+            node = await first.tree.read(nodes.LATEST_PRODUCER_ID_BLOCK)
+            assert nodes.ProducerIdBlock.decode(node.data) == nodes.ProducerIdBlock(BrokerId(1), 1000, 1999)
+            for broker, epoch, code in (
+                (BrokerId(9), 1, ErrorCode.BROKER_ID_NOT_REGISTERED),
+                (BrokerId(1), epochs[1] - 1, ErrorCode.STALE_BROKER_EPOCH),
+            ):
+                with pytest.raises(KafkaError) as refused:
+                    await first.loop.producer_id_block(broker, epoch)
+                assert refused.value.code is code
+
+
+async def test_when_there_are_no_producer_ids_left_nobody_gets_any(tmp_path: Path) -> None:
+    async with lone_broker(tmp_path) as broker:
+        last = nodes.ProducerIdBlock(ME, 2**63 - 1000, 2**63 - 1)
+        await broker.tree.replace(nodes.LATEST_PRODUCER_ID_BLOCK, last.encode())
+        with pytest.raises(KafkaError) as refused:
+            await broker.loop.producer_id_block(ME, broker.leaderships.broker_epoch)
+        assert refused.value.code is ErrorCode.UNKNOWN_SERVER_ERROR
+        assert "NoProducerIds" in [fact.name for fact in broker.facts]
+
+
+async def test_who_is_not_the_controller_says_so_to_brokers(tmp_path: Path) -> None:
+    async with brokers(tmp_path) as cluster:
+        with trio.fail_after(5):
+            await cluster.start(0)
+            second = await cluster.start(1)
+            for ask in (
+                lambda: second.loop.change_isr(BrokerId(1), 1, {}),
+                lambda: second.loop.shut_down(BrokerId(1), 1),
+                lambda: second.loop.producer_id_block(BrokerId(1), 1),
+            ):
+                with pytest.raises(KafkaError) as refused:
+                    await ask()
+                assert refused.value.code is ErrorCode.NOT_CONTROLLER
+            with pytest.raises(KafkaError):
+                second.loop.topic_names()
+            second.loop.settings_changed(None)
+
+
+async def test_a_broker_that_tells_of_a_failed_disk_is_asked_what_was_on_it(tmp_path: Path) -> None:
+    async with brokers(tmp_path) as cluster:
+        with trio.fail_after(5):
+            first, second = await cluster.start(0), await cluster.start(1)
+            await make_replicated(first, "t", (1, 0), (1, 0))
+            await second.led("t", 2)
+            del second.logs.logs[T0]
+            second.logs.broken.add(T0)
+            second.leaderships.went_offline(T0)
+            await first.tree.create(nodes.LogDirEvent.prefix, nodes.LogDirEvent(BrokerId(1)).encode(), sequential=True)
+            await until_led_by(second, 0, (0,))
+            found = second.metadata.partition(T0)
+            assert found is not None
+            assert found.offline_replicas == (1,)
+            assert await first.tree.children(nodes.LOG_DIR_EVENTS) == ()
+            await until_led_by(first, 1, (1, 0), TopicPartition("t", 1))
+
+
+async def test_what_old_leaders_tell_of_their_isr_is_removed(tmp_path: Path) -> None:
+    async with lone_broker(tmp_path) as broker:
+        with trio.fail_after(5):
+            await broker.tree.create(
+                f"{nodes.ISR_CHANGES}/isr_change_", b'{"version":1,"partitions":[]}', sequential=True
+            )
+            async with broker.tree.watching_children(nodes.ISR_CHANGES) as watch:
+                while await broker.tree.children(nodes.ISR_CHANGES):
+                    await watch.wait()
+
+
+# What old tools write
+
+
+async def test_an_election_that_an_old_tool_wrote_is_held_and_its_node_goes(tmp_path: Path) -> None:
+    async with brokers(tmp_path) as cluster:
+        with trio.fail_after(5):
+            first = await cluster.start(0)
+            await first.tree.create(nodes.topic_path("t"), b'{"version":1,"partitions":{"0":[1,0]}}')
+            await first.led("t")
+            await cluster.start(1)
+            joined = wish(0, 1)
+            await first.loop.change_isr(BrokerId(0), first.leaderships.broker_epoch, {T0: joined})
+            written = nodes.PreferredReplicaElection((T0, TopicPartition("ghost", 0)))
+            await first.tree.create(written.path, written.encode())
+            await until_gone(first, written.path)
+            await until_led_by(first, 1, (0, 1))
+
+
+async def test_a_malformed_election_is_told_and_removed(tmp_path: Path) -> None:
+    async with lone_broker(tmp_path) as broker:
+        with trio.fail_after(5):
+            await broker.tree.create(nodes.PREFERRED_REPLICA_ELECTION, b"{")
+            await until_gone(broker, nodes.PREFERRED_REPLICA_ELECTION)
+        assert "MalformedNode" in [fact.name for fact in broker.facts]
+
+
+async def test_a_reassignment_that_an_old_tool_wrote_is_done_and_struck_off_partition_by_partition(
+    tmp_path: Path,
+) -> None:
+    async with brokers(tmp_path) as cluster:
+        with trio.fail_after(5):
+            first, second = await cluster.start(0), await cluster.start(1)
+            await make_replicated(first, "t", (0,), (0,))
+            t1, target = TopicPartition("t", 1), (BrokerId(1),)
+            written = nodes.ReassignPartitions({T0: target, t1: target, TopicPartition("ghost", 0): target})
+            async with first.tree.watching_data(written.path) as watch:
+                await first.tree.create(written.path, written.encode())
+                for partition, left in ((T0, {t1: target}), (t1, None)):
+                    while second.leaderships.get(partition) is None:
+                        await second.changes.wait([partition])
+                    caught_up = wish(0, 1, leader_epoch=1, partition_epoch=1)
+                    await first.loop.change_isr(BrokerId(0), first.leaderships.broker_epoch, {partition: caught_up})
+                    while left is not None:
+                        found = nodes.ReassignPartitions.decode((await first.tree.read(written.path)).data)
+                        if found.partitions == left:
+                            break
+                        await watch.wait()
+                await until_gone(first, written.path)
+            for partition in (T0, t1):
+                await until_led_by(first, 1, (1,), partition)
+            node = await topic_node(first.tree, "t")
+            assert (node.partitions, node.adding_replicas, node.removing_replicas) == ({0: (1,), 1: (1,)}, {}, {})
+
+
+async def test_what_old_tools_wrote_while_nobody_was_the_controller_is_found(tmp_path: Path) -> None:
+    async with brokers(tmp_path) as cluster:
+        with trio.fail_after(5):
+            async with cluster.session() as session:
+                await prepare(session)
+                await session.create(nodes.topic_path("t"), b'{"version":1,"partitions":{"0":[1,0],"1":[0]}}')
+                for path in (nodes.partitions_path("t"), nodes.partition_path("t", 0)):
+                    await session.create(path)
+                led = nodes.PartitionState(BrokerId(0), (BrokerId(0), BrokerId(1)), 3, 0)
+                await session.create(nodes.partition_state_path("t", 0), led.encode())
+                election = nodes.PreferredReplicaElection((T0,))
+                await session.create(election.path, election.encode())
+                moves = nodes.ReassignPartitions({TopicPartition("t", 1): (BrokerId(0),)})
+                await session.create(moves.path, moves.encode())
+            first = await cluster.start(0)
+            await until_gone(first, election.path)
+            await until_gone(first, moves.path)
+
+
+# Unclean elections
+
+
+async def test_an_unclean_election_is_held_as_soon_as_a_setting_allows_it(tmp_path: Path) -> None:
+    async with brokers(tmp_path) as cluster:
+        with trio.fail_after(5):
+            first, second = await cluster.start(0), await cluster.start(1)
+            await make_replicated(first, "t", (1, 0))
+            await first.loop.change_isr(BrokerId(1), second.leaderships.broker_epoch, {T0: wish(1)})
+            cluster.kill(1)
+            await until_led_by(first, -1, (1,))
+            first.loop.settings_changed("t")
+            first.unclean.add("t")
+            first.loop.settings_changed("other")
+            first.loop.settings_changed("t")
+            await until_led_by(first, 0, (0,))
+            state = await state_of(first.tree, T0)
+            assert (state.leader_epoch, state.leader_recovery_state) == (2, 1)
+            recovered = wish(0, leader_epoch=2, partition_epoch=3)
+            await first.loop.change_isr(BrokerId(0), first.leaderships.broker_epoch, {T0: recovered})
+            assert (await state_of(first.tree, T0)).leader_recovery_state == 0

@@ -153,6 +153,22 @@ async def test_nothing_is_written_after_the_term(term: Term) -> None:
         await term.session.read(nodes.FEATURE)
 
 
+async def test_a_state_that_a_later_controller_wrote_ends_the_term(term: Term) -> None:
+    await term.make_topic()
+    await term.tree.write_states([StateWrite(T0, state(), None)])
+    path = nodes.partition_state_path(*T0)
+    await term.session.replace(path, nodes.PartitionState(ME, (ME,), 4, 2).encode())
+    with pytest.raises(TermOver):
+        await term.anew().write_states([StateWrite(T0, state(1), 0)])
+
+
+async def test_notifications_of_old_leaders_are_dropped(term: Term) -> None:
+    for _ in range(2):
+        await term.session.create(f"{nodes.ISR_CHANGES}/isr_change_", b"{}", sequential=True)
+    await term.tree.drop_isr_changes()
+    assert await term.session.children(nodes.ISR_CHANGES) == ()
+
+
 async def test_what_makes_no_sense_is_told_and_read_as_nothing(term: Term) -> None:
     await term.session.create(nodes.topic_path("t"), b"{")
     await term.session.create(nodes.broker_path(3), b'{"version":5}')
