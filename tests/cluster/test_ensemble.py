@@ -99,6 +99,33 @@ async def test_a_session_moves_when_its_server_is_killed(servers: Ensemble, lead
     assert took_s < SESSION_MS / 1000 / 2
 
 
+async def test_it_is_said_where_a_session_goes_on_and_once_only(
+    servers: Ensemble, caplog: pytest.LogCaptureFixture
+) -> None:
+    def said() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.name == "pykafka_broker.zk.session"]
+
+    with trio.fail_after(60), caplog.at_level("INFO"):
+        async with talking_to(servers, leader=False) as house:
+            session = await house.session()
+            caplog.clear()
+            left = server_of(house, servers)
+            left.kill()
+            try:
+                await house.create("/a")
+            finally:
+                servers.start()
+            there = server_of(house, servers)
+            assert said() == [
+                f"lost the connection to ZooKeeper at {left.connect}; looking for another",
+                f"connected to ZooKeeper at {there.connect}, session 0x{session.session_id % 2**64:x}",
+            ]
+            caplog.clear()
+            await expire(servers.leader.port, house)
+            await house.read("/a")
+            assert "the session with ZooKeeper has expired" in said()
+
+
 @pytest.mark.parametrize("leader", [False, True], ids=["follower", "leader"])
 async def test_a_session_moves_in_time_when_its_server_hangs(servers: Ensemble, leader: bool) -> None:
     with trio.fail_after(60):

@@ -38,6 +38,8 @@ class Threads(SequentialThreadingHandler):  # type: ignore[misc]
         self._on_end = on_end
         self._line: socket.socket | None = None
         self._heard: float | None = None
+        self.server = ""
+        """Host and port of the line of the moment, or of the last one."""
         self.trouble = ""
         """Why there was no line the last time that one was tried."""
 
@@ -68,6 +70,7 @@ class Threads(SequentialThreadingHandler):  # type: ignore[misc]
             self.trouble = f"{hostname}:{address[1]}: {error.strerror or error}"
             raise
         self.trouble = ""
+        self.server = f"{hostname}:{address[1]}"
         return self._line
 
     def _connected(self, address: tuple[str, int], hostname: str | None, timeout: float) -> socket.socket:

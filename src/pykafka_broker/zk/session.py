@@ -544,7 +544,7 @@ class Ensemble:
         elif state == KazooState.LOST:
             self._guard.admit(None)
         refused = self._client.client_state == KeeperState.AUTH_FAILED
-        from_thread(self._token, self._state_changed, state, session_id, refused)
+        from_thread(self._token, self._state_changed, state, session_id, refused, self._threads.server)
 
     def _ended_in_kazoo(self) -> None:
         """Called on kazoo's thread, which ends: it does so at our bidding, and when it can make nothing of a server."""
@@ -558,7 +558,7 @@ class Ensemble:
                 log.warning("connecting to ZooKeeper anew")
                 self._client.start_async()
 
-    def _state_changed(self, state: str, session_id: int | None, refused: bool) -> None:
+    def _state_changed(self, state: str, session_id: int | None, refused: bool, server: str) -> None:
         self.is_connected = state == KazooState.CONNECTED
         if refused and not self._closed.is_set():
             log.error("ZooKeeper does not accept our credentials")
@@ -567,11 +567,22 @@ class Ensemble:
         if session is not None and (state == KazooState.LOST or session_id not in (None, session.session_id)):
             session.end()
             session = self._session = None
+            if not self._closed.is_set():
+                log.warning("the session with ZooKeeper has expired")
         if state == KazooState.CONNECTED and session is None and session_id is not None and not self._closed.is_set():
             self._session = self._session_of(session_id, self._root)
             self._ring()
         elif refused:
             self._ring()
+        self._say(state, server)
+
+    def _say(self, state: str, server: str) -> None:
+        if self._closed.is_set() or self._session is None:
+            return
+        if state == KazooState.CONNECTED:
+            log.info("connected to ZooKeeper at %s, session 0x%x", server, self._session.session_id % 2**64)
+        elif state == KazooState.SUSPENDED:
+            log.warning("lost the connection to ZooKeeper at %s; looking for another", server)
 
     def _ring(self) -> None:
         self._news.set()
