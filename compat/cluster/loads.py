@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -57,6 +58,8 @@ _CONSUMER: Final = {
     "default.api.timeout.ms": "60000",
     "reconnect.backoff.max.ms": "500",
 }
+
+_RESET: Final = re.compile("out of range|[Rr]esetting offset|[Tt]runcation")
 
 
 class Load:
@@ -115,6 +118,11 @@ class Load:
     def errors(self, last_bytes: int = 1000) -> str:
         """The end of what it had to say besides."""
         return self.file.with_suffix(".err").read_text(errors="replace")[-last_bytes:]
+
+    def resets(self) -> list[str]:
+        """What its log tells of positions that it gave up, newest last."""
+        lines = self.file.read_text(errors="replace") + self.file.with_suffix(".err").read_text(errors="replace")
+        return [line for line in lines.splitlines() if not line.startswith("{") and _RESET.search(line)]
 
     def add_to(self, history: History) -> None:
         """What it has told since this was called last."""

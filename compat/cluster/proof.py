@@ -216,7 +216,8 @@ class Proof:
             f"{index}: leader, replicas, in sync: {each}" for index, each in self.cluster.partitions(TOPIC).items()
         ]
         roles = f"controller {self.cluster.controller()}, coordinator {self.cluster.coordinator(GROUP)}"
-        return "\n".join([*self.done, *failed, roles, *standing, self.cluster.logs(4000)])
+        resets = [f"{load.name}: {line}" for load in self.loads.readers for line in load.resets()[-10:]]
+        return "\n".join([*self.done, *failed, *resets, roles, *standing, self.cluster.logs(4000)])
 
 
 def until_none(look: Callable[[], list[str]], within_s: float = 10) -> list[str]:

@@ -76,6 +76,7 @@ def confluent(bootstrap: str, topic: str, group: str, name: str) -> None:
     )
     while not _over:
         reached: dict[tuple[str, int], int] = {}
+        epochs: dict[tuple[str, int], int] = {}
         for message in client.consume(1000, _HANDFUL_S):
             if message.error() is not None:
                 say("consumer_error", error=str(message.error()))
@@ -89,8 +90,10 @@ def confluent(bootstrap: str, topic: str, group: str, name: str) -> None:
                 value=message.value().decode(),
             )
             reached[place] = message.offset() + 1
+            epochs[place] = message.leader_epoch()
         if reached:
-            offsets = [TopicPartition(*place, offset) for place, offset in reached.items()]
+            # With the epoch (KIP-320) whoever goes on from there does not believe a leader of earlier times.
+            offsets = [TopicPartition(*place, offset, leader_epoch=epochs[place]) for place, offset in reached.items()]
             try:
                 told = client.commit(offsets=offsets, asynchronous=False)
                 refused = [str(one.error) for one in told or [] if one.error is not None]
@@ -143,7 +146,8 @@ def kafka_python(bootstrap: str, topic: str, group: str, name: str) -> None:
                 reached[record.topic, record.partition] = record.offset + 1
         if reached:
             wanted = {
-                partition: OffsetAndMetadata(records[-1].offset + 1, "", -1) for partition, records in batches.items()
+                partition: OffsetAndMetadata(records[-1].offset + 1, "", records[-1].leader_epoch)
+                for partition, records in batches.items()
             }
             try:
                 client.commit(wanted)
