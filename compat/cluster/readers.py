@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from kafka import ConsumerRebalanceListener, KafkaConsumer
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError as KafkaPythonError
 from kafka.structs import OffsetAndMetadata
 
 _HANDFUL_S: Final = 0.25
@@ -26,6 +26,13 @@ _REQUEST_MS: Final = 9_000
 """kafka-python wants it longer than a session."""
 _POLL_MS: Final = 3_000
 """kafka-python (3.0.12) may never join if it has to begin that in one call and end it in another."""
+_COMMIT_S: Final = 30.0
+_PAUSE_S: Final = 0.1
+_LATER: Final = {
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+}
 
 _over: list[int] = []
 
@@ -94,13 +101,24 @@ def confluent(bootstrap: str, topic: str, group: str, name: str) -> None:
         if reached:
             # With the epoch (KIP-320) whoever goes on from there does not believe a leader of earlier times.
             offsets = [TopicPartition(*place, offset, leader_epoch=epochs[place]) for place, offset in reached.items()]
-            try:
-                told = client.commit(offsets=offsets, asynchronous=False)
-                refused = [str(one.error) for one in told or [] if one.error is not None]
-                _tell_commit(reached, refused[0] if refused else None)
-            except KafkaException as problem:
-                _tell_commit(reached, str(problem))
+            _tell_commit(reached, _commit(client, offsets))
     client.close()
+
+
+def _commit(client: Consumer, offsets: list[TopicPartition]) -> str | None:
+    """Commit, again where librdkafka leaves that to the program; what is wrong, if anything is."""
+    deadline = time.monotonic() + _COMMIT_S
+    while True:
+        try:
+            told = client.commit(offsets=offsets, asynchronous=False)
+            errors = [one.error for one in told or [] if one.error is not None]
+        except KafkaException as problem:
+            errors = [problem.args[0]]
+        if not errors:
+            return None
+        if errors[0].code() not in _LATER or time.monotonic() > deadline:
+            return str(errors[0])
+        time.sleep(_PAUSE_S)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -131,7 +149,7 @@ def kafka_python(bootstrap: str, topic: str, group: str, name: str) -> None:
         reached: dict[tuple[str, int], int] = {}
         try:
             batches = client.poll(timeout_ms=_POLL_MS)
-        except KafkaError as problem:
+        except KafkaPythonError as problem:
             say("consumer_error", error=repr(problem))
             continue
         for records in batches.values():
@@ -152,7 +170,7 @@ def kafka_python(bootstrap: str, topic: str, group: str, name: str) -> None:
             try:
                 client.commit(wanted)
                 _tell_commit(reached, None)
-            except KafkaError as problem:
+            except KafkaPythonError as problem:
                 _tell_commit(reached, repr(problem))
     client.close()
 
