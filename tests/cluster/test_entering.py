@@ -85,7 +85,7 @@ def test_an_id_that_a_live_broker_has_is_refused_after_a_while(chroot: str, tmp_
 
 
 def test_a_broker_that_was_killed_waits_for_its_own_registration_to_expire(chroot: str, tmp_path: Path) -> None:
-    settings = {"zookeeper.connect": chroot, "broker.id": 1, "zookeeper.session.timeout.ms": 5_000}
+    settings = {"zookeeper.connect": chroot, "broker.id": 1, "zookeeper.session.timeout.ms": 15_000}
     with started(tmp_path, settings):
         pass
     with started(tmp_path, settings) as again:
