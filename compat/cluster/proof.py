@@ -102,6 +102,14 @@ class Proof:
         else:
             member.start()
 
+    def lose_together(self, members: Sequence[Member]) -> None:
+        """Kill several brokers at once, which leaves too few to acknowledge anything, and start them again."""
+        self.note(f"kill -9 of brokers {', '.join(str(member.number) for member in members)} at once")
+        for member in members:
+            member.kill()
+        for member in members:
+            member.start()
+
     def await_departure(self, member: Member) -> None:
         """Return when the others lead everything."""
 
@@ -263,10 +271,13 @@ def begin(stack: contextlib.ExitStack, brokers: Cluster, ensemble: Ensemble, lin
 def random_steps(made: Proof, dice: random.Random, count: int) -> None:
     """So many things after each other, as the dice have it, with a check after each."""
     for _ in range(count):
-        what = dice.choice([*WAYS, *WAYS, "link", "ZooKeeper", "reader"])
+        what = dice.choice([*WAYS, *WAYS, "several", "link", "ZooKeeper", "reader"])
         member = made.cluster.members[dice.choice(sorted(made.cluster.members))]
         if what in WAYS:
             made.lose(member, what)
+        elif what == "several":
+            numbers = dice.sample(sorted(made.cluster.members), dice.choice([2, len(made.cluster.members)]))
+            made.lose_together([made.cluster.members[number] for number in numbers])
         elif what == "link":
             other = dice.choice([number for number in (*made.cluster.members, ZOOKEEPER) if number != member.number])
             way = (member.number, other)
@@ -282,6 +293,13 @@ def random_steps(made: Proof, dice: random.Random, count: int) -> None:
             made.loads.start_reader(CONFLUENT)
         made.recover()
         made.check()
+
+
+def lose_ensemble(made: Proof) -> None:
+    """Take all ZooKeeper servers away at once and start them again; sessions go on where they were."""
+    made.note("all ZooKeeper servers killed")
+    made.ensemble.kill()
+    made.ensemble.start()
 
 
 def lose_zookeeper(made: Proof, index: int, *, paused: bool) -> None:

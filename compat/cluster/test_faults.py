@@ -25,6 +25,7 @@ from compat.cluster.proof import (
     STOP,
     TOPIC,
     Proof,
+    lose_ensemble,
     lose_zookeeper,
     proof,
     random_steps,
@@ -69,12 +70,26 @@ def test_a_broker_may_be_told_to_end(going: Proof, role: str) -> None:
     going.check()
 
 
+def test_all_brokers_may_be_killed_at_once(going: Proof) -> None:
+    going.lose_together(list(going.cluster.members.values()))
+    going.recover()
+    going.check()
+
+
 @pytest.mark.parametrize("paused", [False, True], ids=["killed", "paused"])
 @pytest.mark.parametrize("mode", ["leader", "follower"])
 def test_one_zookeeper_server_of_three_may_go_and_no_broker_is_given_up(going: Proof, mode: str, paused: bool) -> None:
     before = going.registrations()
     index = next(index for index, server in enumerate(going.ensemble.servers) if server.mode == mode)
     lose_zookeeper(going, index, paused=paused)
+    going.recover()
+    going.check()
+    assert going.registrations() == before
+
+
+def test_all_zookeeper_servers_may_be_killed_at_once_and_no_broker_is_given_up(going: Proof) -> None:
+    before = going.registrations()
+    lose_ensemble(going)
     going.recover()
     going.check()
     assert going.registrations() == before
