@@ -38,6 +38,7 @@ JAVA: Final = "java"
 KINDS: Final = (CONFLUENT, KAFKA_PYTHON, JAVA)
 
 _ENDS_WITHIN_S: Final = 130.0
+_CLOSES_WITHIN_S: Final = 15.0
 _HEAP: Final = "96m"
 _PRODUCER: Final = {
     "enable.idempotence": "true",
@@ -99,14 +100,22 @@ class Load:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGTERM)
 
-    def end(self) -> None:
+    def end(self, within_s: float = _ENDS_WITHIN_S) -> None:
         """Return when it has ended by itself after `tell_to_end`. Raises `AssertionError` if it does not."""
         assert self._process is not None
         self.tell_to_end()
         try:
-            self._process.wait(_ENDS_WITHIN_S)
+            self._process.wait(within_s)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{self.name} does not end: {self.errors()}") from None
+
+    def leave(self) -> None:
+        """Have a member of a group end. One that hangs in closing, as librdkafka's may after it has waited for a
+        coordinator, is ended: by then it has told all that it was given."""
+        try:
+            self.end(_CLOSES_WITHIN_S)
+        except AssertionError:
+            self.kill()
 
     def kill(self) -> None:
         """End it at once."""
@@ -252,7 +261,7 @@ class Loads:
         for load in self.readers:
             load.tell_to_end()
         for load in self.readers:
-            load.end()
+            load.leave()
 
     def kill(self) -> None:
         """End all of them at once."""

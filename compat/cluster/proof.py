@@ -289,7 +289,7 @@ def random_steps(made: Proof, dice: random.Random, count: int) -> None:
         else:
             made.note("a member leaves and another comes")
             leaver = dice.choice([load for load in made.loads.readers if load.is_running])
-            leaver.end()
+            leaver.leave()
             made.loads.start_reader(CONFLUENT)
         made.recover()
         made.check()

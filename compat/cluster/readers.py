@@ -139,6 +139,7 @@ def kafka_python(bootstrap: str, topic: str, group: str, name: str) -> None:
         enable_auto_commit=False,
         session_timeout_ms=_SESSION_MS,
         heartbeat_interval_ms=_HEARTBEAT_MS,
+        allow_auto_create_topics=False,
         request_timeout_ms=_REQUEST_MS,
         fetch_min_bytes=100_000,
         fetch_max_wait_ms=int(_HANDFUL_S * 1000),

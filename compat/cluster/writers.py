@@ -83,6 +83,8 @@ def kafka_python(bootstrap: str, topic: str, partitions: int, producer: str, rat
         bootstrap_servers=bootstrap.split(","),
         client_id=f"writer-{producer}",
         enable_idempotence=True,
+        # Else a broker that knows no others yet answers that it cannot make the topic, and the record is given up.
+        allow_auto_create_topics=False,
         acks="all",
         linger_ms=5,
         request_timeout_ms=_REQUEST_S * 1000,
