@@ -23,10 +23,12 @@ from pykafka_broker.control.commands import (
     AnswerTicket,
     Command,
     ForgetDeletion,
+    ForgetElection,
     ForgetTopic,
     Note,
     StateWrite,
     TellBroker,
+    WriteReassignments,
     WriteStates,
     WriteTopic,
 )
@@ -36,10 +38,13 @@ from pykafka_broker.control.events import (
     BrokersSeen,
     DeletionsSeen,
     ElectionAsked,
+    ElectionWritten,
     Event,
     IsrChangeAsked,
     LogDirsFailed,
     ReassignmentAsked,
+    ReassignmentsWritten,
+    SettingsChanged,
     ShutdownAsked,
     StatesRefused,
     StatesWritten,
@@ -54,7 +59,7 @@ from pykafka_broker.control.isr_changes import IsrWish
 from pykafka_broker.control.reassignment import target_of
 from pykafka_broker.model.errors import KafkaError
 from pykafka_broker.model.names import BrokerId, LeaderEpoch, TopicId, TopicPartition
-from pykafka_broker.model.outcome import Ticket
+from pykafka_broker.model.outcome import NOBODY, Ticket
 from pykafka_broker.model.time import Millis
 from pykafka_broker.runtime.changes import Changes
 from pykafka_broker.runtime.leaderships import Leadership, Leaderships
@@ -75,6 +80,10 @@ class Tree:
     topics: dict[str, Topic] = field(default_factory=dict)
     states: dict[TopicPartition, PartitionState] = field(default_factory=dict)
     marked: set[str] = field(default_factory=set)
+    failed: set[BrokerId] = field(default_factory=set)
+    """Who has told of a failed log directory."""
+    election: tuple[TopicPartition, ...] | None = None
+    reassignments: dict[TopicPartition, tuple[BrokerId, ...]] | None = None
 
     def live(self) -> list[LiveBroker]:
         return [
@@ -126,6 +135,10 @@ class ControllerMachine(RuleBasedStateMachine):
         self.moved: set[TopicPartition] = set()
         """Partitions that were ever reassigned: a dead broker may keep a copy that nobody wants, as in Kafka."""
         self.best: dict[TopicId, dict[int, LeaderEpoch]] = {}
+        self.unclean: set[str] = set()
+        """Topics that may have unclean elections, from some time on."""
+        self.risked: set[str] = set()
+        """Topics for which somebody has asked for an unclean election."""
 
     # The controller's own steps
 
@@ -142,9 +155,9 @@ class ControllerMachine(RuleBasedStateMachine):
         self.controller_epoch += 1
         self.controller = Controller(
             BrokerId(0),
-            ControllerSettings(auto_leader_rebalance_enable=False),
+            ControllerSettings(),
             lambda: TopicId(UUID(int=next(self.ids))),
-            lambda topic: False,
+            lambda topic: topic in self.unclean,
         )
         self.commands.clear()
         self.answers.clear()
@@ -153,7 +166,8 @@ class ControllerMachine(RuleBasedStateMachine):
         for member in self.members.values():
             member.told.clear()
         self.known = set(self.tree.topics)
-        self.due.clear()
+        self.due = {"/election", "/reassignments"}
+        self.tree.failed.clear()
         self.handle(
             TermBegan(
                 self.controller_epoch,
@@ -205,11 +219,17 @@ class ControllerMachine(RuleBasedStateMachine):
                     self.handle(TopicForgotten(name))
             case ForgetDeletion(name):
                 tree.marked.discard(name)
+            case ForgetElection():
+                tree.election = None
+            case WriteReassignments(left):
+                tree.reassignments = {partition: tuple(target) for partition, target in left.items()} or None
+                self.due.add("/reassignments")
             case TellBroker(broker, epoch, request):
                 if tree.brokers.get(broker) == epoch:
                     self.members[broker].told.append(request)
             case AnswerTicket(ticket, verdicts):
-                self.asked.remove(ticket)
+                if ticket != NOBODY:
+                    self.asked.remove(ticket)
                 self.tell_leader(ticket, verdicts)
             case Note():
                 pass
@@ -234,6 +254,7 @@ class ControllerMachine(RuleBasedStateMachine):
             assert is_for_leader or state.leader_epoch > best[partition.partition], "a leader epoch came twice"
             is_clean = state.leader == -1 or state.leader in found.isr
             assert is_clean or state.is_recovering, "a leader was elected that was not in sync"
+            assert is_clean or partition.topic in self.unclean | self.risked, "nobody has allowed an unclean election"
         best[partition.partition] = state.leader_epoch
         tree.states[partition] = state
         self.handle(StatesWritten({partition: state}))
@@ -254,6 +275,14 @@ class ControllerMachine(RuleBasedStateMachine):
         elif what == "/marks":
             self.look_at_topics()
             self.handle(DeletionsSeen(frozenset(self.tree.marked)))
+        elif what == "/log dirs":
+            failed, self.tree.failed = self.tree.failed, set()
+            self.handle(LogDirsFailed(sorted(failed)))
+        elif what == "/election":
+            if self.tree.election is not None:
+                self.handle(ElectionWritten(self.tree.election))
+        elif what == "/reassignments":
+            self.handle(ReassignmentsWritten(self.tree.reassignments or {}))
         elif what in self.tree.topics and what in self.known:
             self.handle(TopicAssignmentChanged(what, self.tree.topics[what]))
 
@@ -289,13 +318,23 @@ class ControllerMachine(RuleBasedStateMachine):
         self.tree.brokers.pop(broker, None)
         self.members.pop(broker, None)
 
-    @rule(broker=st.sampled_from(BROKERS), name=st.sampled_from(TOPICS), fails=st.booleans())
-    def a_disk_breaks_or_is_mended(self, broker: BrokerId, name: str, fails: bool) -> None:
-        broken = self.logs[broker].broken
-        if fails:
-            broken.add(TopicPartition(name, 0))
-        else:
-            broken.clear()
+    @rule(broker=st.sampled_from(BROKERS), name=st.sampled_from(TOPICS), is_noticed=st.booleans())
+    def a_disk_breaks(self, broker: BrokerId, name: str, is_noticed: bool) -> None:
+        """If it is in use that is noticed at once, and told; otherwise when somebody wants to use it."""
+        partition, logs = TopicPartition(name, 0), self.logs[broker]
+        logs.broken.add(partition)
+        member = self.members.get(broker)
+        if is_noticed and member is not None and logs.logs.pop(partition, None) is not None:
+            member.leaderships.went_offline(partition)
+            self.tree.failed.add(broker)
+            self.due.add("/log dirs")
+
+    @rule(broker=st.sampled_from(BROKERS))
+    def a_disk_is_mended(self, broker: BrokerId) -> None:
+        """Which takes a new start of the broker."""
+        self.logs[broker].broken.clear()
+        if broker in self.members:
+            self.a_broker_starts(broker)
 
     @rule(name=st.sampled_from(TOPICS), replicas=st.lists(REPLICAS, min_size=1, max_size=3), has_id=st.booleans())
     def a_topic_is_made(self, name: str, replicas: list[tuple[BrokerId, ...]], has_id: bool) -> None:
@@ -342,6 +381,8 @@ class ControllerMachine(RuleBasedStateMachine):
     @rule(kind=st.sampled_from(ElectionType))
     def leaders_are_asked_for(self, kind: ElectionType) -> None:
         ghost = TopicPartition("ghost", 0)
+        if kind is ElectionType.UNCLEAN:
+            self.risked.update(TOPICS)
         self.handle(ElectionAsked(self.ticket(), kind, [*(partition for partition, _ in self.partitions()), ghost]))
 
     @rule(name=st.sampled_from(TOPICS), index=st.integers(0, 2), wanted=st.none() | REPLICAS)
@@ -374,9 +415,33 @@ class ControllerMachine(RuleBasedStateMachine):
     def a_broker_wants_to_stop(self, broker: BrokerId) -> None:
         self.handle(ShutdownAsked(self.ticket(), broker, self.tree.brokers.get(broker, 0)))
 
-    @rule(broker=st.sampled_from(BROKERS))
-    def a_broker_tells_of_a_failed_disk(self, broker: BrokerId) -> None:
-        self.handle(LogDirsFailed([broker]))
+    @rule(name=st.sampled_from(TOPICS), is_said=st.booleans())
+    def unclean_elections_are_allowed(self, name: str, is_said: bool) -> None:
+        """From now on for ever; the controller may be told of that one topic, or that some setting changed."""
+        self.unclean.add(name)
+        self.handle(SettingsChanged(name if is_said else None))
+
+    @precondition(lambda self: self.tree.election is None)
+    @rule(name=st.sampled_from(TOPICS))
+    def an_old_tool_writes_an_election(self, name: str) -> None:
+        self.tree.election = (TopicPartition(name, 0), TopicPartition("ghost", 0))
+        self.due.add("/election")
+
+    @precondition(lambda self: self.tree.reassignments is None)
+    @rule(name=st.sampled_from(TOPICS), wanted=st.lists(REPLICAS, min_size=1, max_size=2))
+    def an_old_tool_writes_reassignments(self, name: str, wanted: list[tuple[BrokerId, ...]]) -> None:
+        written = {TopicPartition(name, index): target for index, target in enumerate(wanted)}
+        self.moved.update(written)
+        self.tree.reassignments = written
+        self.due.add("/reassignments")
+
+    @rule()
+    def time_passes(self) -> None:
+        """Until the controller has something to do of itself."""
+        deadline = self.controller.next_deadline()
+        if deadline is not None:
+            self.now = max(self.now, deadline)
+            self.commands.extend(self.controller.tick(self.now))
 
     def ticket(self) -> Ticket:
         ticket = Ticket(next(self.ids))
@@ -408,8 +473,8 @@ class ControllerMachine(RuleBasedStateMachine):
         for broker in BROKERS:
             is_leaving = broker in self.controller.cluster.shutting_down
             if self.logs[broker].broken or broker not in self.members or is_leaving:
-                self.logs[broker].broken.clear()
                 self.a_broker_starts(broker)
+                self.a_disk_is_mended(broker)
         self.the_world_is_quiet_for_a_while()
         self.those_who_are_awaited_join()
         self.the_world_is_quiet_for_a_while()
@@ -432,6 +497,8 @@ class ControllerMachine(RuleBasedStateMachine):
     def everything_is_as_it_should_be(self) -> None:
         """What holds when nothing is under way: every live broker knows what the tree says."""
         assert not self.asked, "somebody was not answered"
+        assert self.tree.election is None
+        assert set(self.tree.reassignments or {}) <= set(self.controller.moving()), "what is over is not struck off"
         assert self.controller.moving() == {
             partition: self.tree.topics[partition.topic].partitions[partition.partition]
             for partition, _ in self.partitions()
@@ -451,6 +518,8 @@ class ControllerMachine(RuleBasedStateMachine):
                 assert not live, f"{partition} has live replicas {live} and no state"
             elif any(broker in state.isr for broker in live):
                 assert state.leader in live, f"{partition} has {live} in sync and is led by {state.leader}"
+            elif partition.topic in self.unclean and live:
+                assert state.leader in live, f"{partition} could be led by any of {live}"
             else:
                 assert state.leader == -1
             for broker, member in self.members.items():
@@ -473,8 +542,15 @@ class ControllerMachine(RuleBasedStateMachine):
         assert (seen.leader, seen.leader_epoch, seen.isr) == (state.leader, state.leader_epoch, state.isr)
         topic_id = self.tree.topics[partition.topic].topic_id
         assert member.metadata.topic_id(partition.topic) == topic_id
+        kept = self.logs[broker].logs.get(partition)
+        if kept is not None and kept.topic_id != topic_id and partition in self.moved:
+            # As in Kafka, a broker that was away keeps what it has of an earlier topic, and cannot have the later one.
+            return
         hosts = broker in self.replicas(partition) and self.is_usable(partition, broker)
-        assert (part is not None) == hosts
+        assert (part is not None) == hosts, f"{partition} on {broker}: {part}"
+        if broker in self.controller.cluster.shutting_down:
+            # It is not told any more of what it only follows.
+            return
         if part is not None:
             if state.leader == -1:
                 assert not part.is_leader
@@ -510,6 +586,7 @@ class ControllerMachine(RuleBasedStateMachine):
 
     def quiet(self) -> None:
         """Let everybody finish; nobody brings anything new."""
+        idle = 0
         for _ in range(30):
             for _ in range(2_000):
                 if self.commands:
@@ -525,11 +602,11 @@ class ControllerMachine(RuleBasedStateMachine):
                     break
             else:
                 raise AssertionError("the controller never comes to rest")
-            deadline = self.controller.next_deadline()
-            if deadline is None:
+            self.time_passes()
+            # Leaderships may be brought back, deletions tried again.
+            idle = 0 if self.commands else idle + 1
+            if idle > 2:
                 return
-            self.now = max(self.now, deadline)
-            self.commands.extend(self.controller.tick(self.now))
 
 
 ControllerMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)

@@ -96,7 +96,9 @@ class Controller:
         )
         self._deletions: dict[str, Deletion] = {}
         self._arriving: dict[BrokerId, LiveBroker] = {}
-        """Brokers seen but not yet let in: first the writes that their predecessors' end has caused must be done."""
+        """Brokers seen but not yet let in: first the writes that their predecessors' end has caused must be done, and
+        moves that are about to end must have ended, or they would be told of what they are not to host any more.
+        """
         self._rewriting: dict[str, Topic] = {}
         """Topics whose node we are writing; nothing is done about their partitions before."""
         self._nameless: set[str] = set()
@@ -206,7 +208,7 @@ class Controller:
         self._serve_petitions()
         self._move_replicas()
         self._tidy_reassignments()
-        if self._arriving and self._partitions.are_at_rest:
+        if self._arriving and self._partitions.are_at_rest and not self._rewriting:
             self._let_in()
             self._resume_deletions(now)
             self._flush()

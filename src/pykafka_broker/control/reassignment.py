@@ -255,6 +255,7 @@ class Reassignments:
             if due is None:
                 # Nobody of the target can lead: the partition stays as it is until somebody can.
                 self._ending.discard(partition)
+                yield from self._stop_left_over(partition, assignment, state)
                 return
             self._meant[partition] = due.leader_epoch
             # The leader has to know the end of a move in the epoch that ends it: there may be no other for long.
@@ -310,7 +311,7 @@ def _unknown() -> KafkaError:
 def _next_state(
     assignment: Assignment, state: PartitionState, live: Collection[BrokerId], controller_epoch: int
 ) -> PartitionState | None:
-    """A new leader epoch, with leader and ISR within those that stay; ``None`` when none of them can lead."""
+    """A new leader epoch, with leader and ISR within those that stay; ``None`` when none of them can lead any more."""
     kept = target_of(assignment) if is_complete(assignment, state) else assignment.replicas
     if state.leader in kept and state.leader in live:
         elected: PartitionState | None = replace(
@@ -318,6 +319,9 @@ def _next_state(
         )
     else:
         elected = election.elect_for_reassignment(kept, state, live, controller_epoch)
+    if elected is None and not state.has_leader and not is_complete(assignment, state):
+        # Those who come have to be told all the same.
+        elected = replace(state, leader_epoch=LeaderEpoch(state.leader_epoch + 1), controller_epoch=controller_epoch)
     if elected is None:
         return None
     return replace(elected, isr=tuple(one for one in elected.isr if one in kept))

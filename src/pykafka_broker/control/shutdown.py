@@ -48,14 +48,17 @@ class Departure:
             if (assignment := cluster.assignment(partition)) is not None
             and broker in assignment.replicas
             and len(assignment.replicas) > 1
-            and partition in cluster.states
             and not is_being_deleted(partition.topic)
         }
         return cls(ticket, broker, concerned)
 
     def followed(self, cluster: Cluster) -> list[TopicPartition]:
         """What the broker follows; it may cease to fetch at once."""
-        return [partition for partition in self.open if cluster.states[partition].leader != self.broker]
+        return [
+            partition
+            for partition in self.open
+            if (state := cluster.states.get(partition)) is not None and state.leader != self.broker
+        ]
 
     @property
     def verdicts(self) -> Mapping[TopicPartition, None]:

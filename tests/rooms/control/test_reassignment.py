@@ -287,6 +287,31 @@ def test_a_partition_that_nobody_could_lead_is_led_by_whom_it_is_given_to() -> N
     assert story.wants_state().leader == 1
 
 
+def test_a_replica_that_came_while_nobody_led_is_told_and_deleted_when_the_move_is_gone_back_on() -> None:
+    story = Story(Assignment(ids(1)), state(-1, 1), live=(3,)).asks((3,))
+    story.wants_topic()
+    story.topic_written()
+    assert (story.wants_state().leader, story.wants_state().leader_epoch) == (-1, 4)
+    story.state_written()
+    assert story.told("LeaderAndIsr") == [3]
+    story.asks(None)
+    assert story.wants_topic() == Assignment(ids(1))
+    story.topic_written()
+    assert story.told("StopReplica") == [3]
+    assert story.answers == [{T0: None}]
+
+
+def test_who_comes_while_a_move_ends_is_let_in_when_it_has_ended() -> None:
+    story = Story(Assignment(ids(3, 1), ids(3), ids(1)), state(1, 1, 3))
+    story.state_written()
+    assert story.wants_topic() == Assignment(ids(3))
+    story.hears(BrokersSeen([LiveBroker(BrokerId(1), 99, broker(1).endpoints), broker(2), broker(3)]))
+    assert story.told("LeaderAndIsr") == []
+    story.topic_written()
+    assert [one.broker for one in story.commands if isinstance(one, TellBroker) and one.broker_epoch == 99] == [1]
+    assert story.told("LeaderAndIsr") == [], "it hosts nothing any more"
+
+
 def test_a_cancellation_that_would_leave_nobody_with_the_records_is_refused() -> None:
     story = Story(Assignment(ids(3, 2, 1), ids(3, 2), ids(1)), state(3, 3, epoch=0), live=(3,))
     assert refusal(story.asks(None)) == ErrorCode.UNKNOWN_SERVER_ERROR
