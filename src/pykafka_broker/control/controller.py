@@ -309,7 +309,8 @@ class Controller:
     def _see_reassignments(self, wanted: Mapping[TopicPartition, Target]) -> None:
         fresh = self._written_reassignments.see(wanted)
         if fresh:
-            self._reassignments.ask(NOBODY, fresh, self.cluster, self.is_being_deleted)
+            taken = self._reassignments.ask(NOBODY, fresh, self.cluster, self.is_being_deleted)
+            self._written_reassignments.strike(fresh.keys() - taken)
 
     def _tidy_reassignments(self) -> None:
         left = self._written_reassignments.shortened(self._reassignments.is_active)

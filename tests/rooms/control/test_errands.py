@@ -73,6 +73,13 @@ def test_a_reassignment_that_is_nothing_new_is_struck_off_at_once() -> None:
     assert left.left == {}
 
 
+def test_what_is_refused_is_struck_off_even_while_the_partition_moves_elsewhere() -> None:
+    story = Story().begins([broker(1), broker(2)], {"t": topic((1,))}, {T0: state(1, 1)})
+    story.hears(ReassignmentAsked(Ticket(5), {T0: TWO}))
+    story.hears(ReassignmentsWritten({T0: (BrokerId(1), BrokerId(9))}))
+    assert left(story) == [{}]
+
+
 def test_a_newer_request_takes_the_place_of_what_an_old_tool_wrote() -> None:
     brokers = [broker(1), broker(2), broker(3)]
     story = Story().begins(brokers, {"t": topic((1,), (1,))}, {T0: state(1, 1), T1: state(1, 1)})
