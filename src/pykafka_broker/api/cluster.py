@@ -133,7 +133,7 @@ class ClusterApi:
             raise KafkaError(ErrorCode.NOT_CONTROLLER)
         response = messages.UpdateFeaturesResponse
         return response(
-            error_message="",
+            error_message=None,
             results=[
                 response.UpdatableFeatureResult(
                     feature=asked.feature,
@@ -184,7 +184,7 @@ def _why_not(asked: messages.UpdateFeaturesRequest.FeatureUpdateKey, version: in
         if is_downgrade:
             return "Can not delete non-existing finalized feature."
         return (
-            f"Can not provide maxVersionLevel: {asked.max_version_level} less than 1 without setting the "
-            "SAFE downgradeType to true in the request."
+            f"Can not provide versionLevel: {asked.max_version_level} less than 1 without setting the SAFE "
+            "downgradeType in the request."
         )
     return "Could not apply finalized feature update because the provided feature is not supported."

@@ -11,6 +11,7 @@ import trio
 from pykafka_broker.api.cluster import ClusterApi
 from pykafka_broker.control.topics import NewTopic
 from pykafka_broker.model.errors import ErrorCode, KafkaError
+from pykafka_broker.model.names import NO_TOPIC_ID
 from pykafka_broker.wire import messages
 from pykafka_broker.zk import nodes
 from tests.doubles.lone_broker import LoneBroker, brokers, lone_broker
@@ -81,6 +82,28 @@ async def test_a_topic_of_an_unknown_id_is_refused_by_itself(tmp_path: Path) -> 
         assert answer.topics[0].partitions[0].error_code == ErrorCode.UNKNOWN_TOPIC_ID
 
 
+@pytest.mark.parametrize("version", [2, 3])
+async def test_a_topic_without_id_is_nobodys(tmp_path: Path, version: int) -> None:
+    async with lone_broker(tmp_path) as broker:
+        await broker.topics.create(NewTopic(name="t", partitions=1, replication_factor=1))
+        await broker.led("t")
+        body = wish(broker, "t", 0, version=version)
+        body.topics[0].topic_id = NO_TOPIC_ID
+        answer = await ask(broker, version, body)
+        assert answer.topics[0].partitions[0].error_code == ErrorCode.UNKNOWN_TOPIC_ID
+
+
+@pytest.mark.parametrize("version", [0, 1])
+async def test_a_topic_of_an_unknown_name_is_refused_by_itself(tmp_path: Path, version: int) -> None:
+    async with lone_broker(tmp_path) as broker:
+        await broker.topics.create(NewTopic(name="t", partitions=1, replication_factor=1))
+        await broker.led("t")
+        body = wish(broker, "t", 0, version=version)
+        body.topics[0].topic_name = "ghost"
+        answer = await ask(broker, version, body)
+        assert answer.topics[0].partitions[0].error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+
+
 async def test_an_earlier_life_of_a_leader_is_refused_as_a_whole(tmp_path: Path) -> None:
     async with lone_broker(tmp_path) as broker:
         await broker.topics.create(NewTopic(name="t", partitions=1, replication_factor=1))
@@ -130,12 +153,12 @@ async def test_there_are_no_features_to_update(tmp_path: Path) -> None:
             update(feature="x", max_version_level=1, upgrade_type=9),
         ]
         answer = await ask(broker, 1, messages.UpdateFeaturesRequest(feature_updates=asked))
+        assert (answer.error_code, answer.error_message) == (ErrorCode.NONE, None)
         assert {one.error_code for one in answer.results} == {ErrorCode.INVALID_REQUEST}
         assert [one.error_message for one in answer.results] == [
             "Could not apply finalized feature update because the provided feature is not supported.",
             "Feature name can not be empty.",
-            "Can not provide maxVersionLevel: 0 less than 1 without setting the SAFE downgradeType to true in the "
-            "request.",
+            "Can not provide versionLevel: 0 less than 1 without setting the SAFE downgradeType in the request.",
             "Can not delete non-existing finalized feature.",
             "Received unknown upgrade type.",
         ]
