@@ -8,6 +8,7 @@ import socket
 import struct
 from types import TracebackType
 from typing import Any
+from uuid import UUID
 
 from pykafka_broker.wire.exchange import read_response, write_request
 from pykafka_broker.wire.structures import Structure
@@ -95,7 +96,7 @@ def _plain(value: Any) -> Any:
         return sorted(items, key=_order) if items and isinstance(items[0], dict) else items
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value).hex()
-    return value
+    return str(value) if isinstance(value, UUID) else value
 
 
 def _order(item: dict[str, Any]) -> str:
