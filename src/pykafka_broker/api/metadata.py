@@ -18,11 +18,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import trio
+
 from pykafka_broker.api.routes import Route
 from pykafka_broker.control.topics import is_legal_name
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import INTERNAL_TOPICS, NO_BROKER, NO_TOPIC_ID, TopicId
-from pykafka_broker.runtime.metadata import Metadata, PartitionInfo, TopicInfo
+from pykafka_broker.runtime.metadata import BROKERS, Metadata, PartitionInfo, TopicInfo
 from pykafka_broker.runtime.topics import Topics
 from pykafka_broker.wire import messages
 from pykafka_broker.wire.exchange import Call
@@ -35,6 +37,9 @@ TOPIC_OPERATIONS = 0b1101_1111_1000
 
 CLUSTER_OPERATIONS = 0b1_1111_1010_0000
 """CREATE, ALTER, DESCRIBE, CLUSTER_ACTION, DESCRIBE_CONFIGS, ALTER_CONFIGS, IDEMPOTENT_WRITE."""
+
+FIRST_WORD_S = 5.0
+"""So long a broker that has just started waits for the controller's first word before it says that it knows nobody."""
 
 _ENDPOINT_TYPES = {1: "BROKER", 2: "CONTROLLER"}
 
@@ -61,6 +66,7 @@ class MetadataApi:
         """Brokers, controller, and the topics asked for; missing ones may be made on the way."""
         body, version, listener = call.body, call.version, call.session.listener
         asked = body.topics
+        await self._hear_of_brokers()
         with_operations = version >= 8 and body.include_topic_authorized_operations
         if asked is None or (version == 0 and not asked):
             topics = self._known(sorted(self.metadata.topics), listener, version, with_operations)
@@ -74,6 +80,16 @@ class MetadataApi:
             topics=topics,
             cluster_authorized_operations=CLUSTER_OPERATIONS if wants_cluster else NOT_ASKED,
         )
+
+    async def _hear_of_brokers(self) -> None:
+        """Wait while nobody is known.
+
+        Clients forget brokers that an answer leaves out: librdkafka 2.16, told of none by the first broker of a cluster
+        that comes back, never finds it again.
+        """
+        with trio.move_on_after(FIRST_WORD_S):
+            while not self.metadata.brokers:
+                await self.metadata.changes.wait((BROKERS,))
 
     async def _asked(
         self,

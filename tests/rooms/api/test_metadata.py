@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
 import trio
+from trio.testing import MockClock
 
-from pykafka_broker.api.metadata import CLUSTER_OPERATIONS, NOT_ASKED, TOPIC_OPERATIONS
+from pykafka_broker.api.metadata import CLUSTER_OPERATIONS, FIRST_WORD_S, NOT_ASKED, TOPIC_OPERATIONS, MetadataApi
 from pykafka_broker.config.broker import BrokerSettings
 from pykafka_broker.control.topics import NewTopic
 from pykafka_broker.model.errors import ErrorCode
-from pykafka_broker.model.names import GROUP_METADATA_TOPIC, NO_TOPIC_ID, TRANSACTION_STATE_TOPIC, TopicPartition
+from pykafka_broker.model.identity import Session
+from pykafka_broker.model.names import (
+    GROUP_METADATA_TOPIC,
+    NO_BROKER,
+    NO_TOPIC_ID,
+    TRANSACTION_STATE_TOPIC,
+    BrokerId,
+    TopicPartition,
+)
+from pykafka_broker.runtime.changes import Changes
+from pykafka_broker.runtime.metadata import Metadata
+from pykafka_broker.runtime.topics import Topics
 from pykafka_broker.wire import messages
+from pykafka_broker.wire.exchange import Call
 from pykafka_broker.zk import nodes
 from tests.doubles.lone_broker import LoneBroker, lone_broker
 
@@ -269,3 +282,42 @@ async def test_only_brokers_are_described(tmp_path: Path, kind: int, code: Error
     async with lone_broker(tmp_path) as broker:
         response = await broker.ask("DescribeCluster", 1, messages.DescribeClusterRequest(endpoint_type=kind))
         assert (response.error_code, response.error_message) == (code, text)
+
+
+def fresh_api() -> MetadataApi:
+    metadata = Metadata(BrokerId(0), Changes())
+    return MetadataApi(metadata, cast(Topics, None), "cluster")
+
+
+def told_of_one_broker() -> messages.UpdateMetadataRequest:
+    request = messages.UpdateMetadataRequest
+    endpoint = request.Endpoint(port=9092, host="here", listener="PLAINTEXT")
+    broker = request.Broker(id=BrokerId(0), endpoints=[endpoint])
+    return request(controller_id=BrokerId(0), controller_epoch=1, live_brokers=[broker])
+
+
+def call_for_metadata() -> Call[Any]:
+    body, session = messages.MetadataRequest(topics=[]), Session("PLAINTEXT", "/127.0.0.1")
+    return Call(
+        api="Metadata", key=3, version=12, correlation_id=1, client_id="t", body=body, size_bytes=0, session=session
+    )
+
+
+async def test_a_broker_that_has_just_started_answers_when_it_has_heard_who_is_there(autojump_clock: MockClock) -> None:
+    api = fresh_api()
+
+    async def hear_later() -> None:
+        await trio.sleep(FIRST_WORD_S / 2)
+        api.metadata.update(told_of_one_broker())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hear_later)
+        response = await api.tell(call_for_metadata())
+    assert [(one.node_id, one.host) for one in response.brokers] == [(0, "here")]
+
+
+async def test_a_broker_that_hears_nothing_says_in_the_end_that_it_knows_nobody(autojump_clock: MockClock) -> None:
+    begun = autojump_clock.current_time()
+    response = await fresh_api().tell(call_for_metadata())
+    assert (response.brokers, response.controller_id) == ([], NO_BROKER)
+    assert autojump_clock.current_time() - begun == pytest.approx(FIRST_WORD_S)
