@@ -1,7 +1,7 @@
 """A member of a group as a process of its own: `python -m compat.cluster.readers KIND '{"bootstrap": ..., ...}'`.
 
 It reads a topic, commits after each handful, and leaves when it is told to end (SIGTERM). What it gets and commits it
-prints, one JSON object to a line, in the words of Apache Kafka's verifiable consumer; `consumer_error` is what the
+prints, one JSON object to a line, in the words of Apache Kafka's verifiable consumer; `client_error` is what the
 client could not hide.
 """
 
@@ -86,7 +86,7 @@ def confluent(bootstrap: str, topic: str, group: str, name: str) -> None:
         epochs: dict[tuple[str, int], int] = {}
         for message in client.consume(1000, _HANDFUL_S):
             if message.error() is not None:
-                say("consumer_error", error=str(message.error()))
+                say("client_error", error=str(message.error()))
                 continue
             place = message.topic(), message.partition()
             say(
@@ -151,7 +151,7 @@ def kafka_python(bootstrap: str, topic: str, group: str, name: str) -> None:
         try:
             batches = client.poll(timeout_ms=_POLL_MS)
         except KafkaPythonError as problem:
-            say("consumer_error", error=repr(problem))
+            say("client_error", error=repr(problem))
             continue
         for records in batches.values():
             for record in records:

@@ -2,8 +2,8 @@
 
 It writes `<producer>.<number>` at a steady pace, acks=all and idempotent, until it is told to end (SIGTERM), then waits
 for what is under way. What it does and hears it prints, one JSON object to a line, in the words of Apache Kafka's
-verifiable producer, and `producer_send` before each record. Its retries go on for minutes: what it reports as an error,
-no retry has hidden.
+verifiable producer, `producer_send` before each record, and `client_error` when the client does not take it. Its
+retries go on for minutes: what it reports as an error, no retry has hidden.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from kafka import KafkaProducer
 
 _REQUEST_S: Final = 5
@@ -70,11 +70,22 @@ def confluent(bootstrap: str, topic: str, partitions: int, producer: str, rate: 
     for number in numbers(rate):
         value = f"{producer}.{number}"
         say("producer_send", value=value)
-        client.produce(
-            topic, value.encode(), partition=number % partitions, on_delivery=functools.partial(heard, value)
-        )
+        while not _is_taken(client, topic, number % partitions, value, functools.partial(heard, value)):
+            client.poll(_PAUSE_S)
         client.poll(0)
     client.flush(_END_S)
+
+
+def _is_taken(client: Producer, topic: str, partition: int, value: str, heard: Callable[..., None]) -> bool:
+    """Whether the client takes the record: it does not while brokers that have just begun do not know the topic yet."""
+    try:
+        client.produce(topic, value.encode(), partition=partition, on_delivery=heard)
+    except KafkaException as problem:
+        if problem.args[0].code() != KafkaError._UNKNOWN_TOPIC:
+            raise
+        say("client_error", error=str(problem))
+        return False
+    return True
 
 
 def kafka_python(bootstrap: str, topic: str, partitions: int, producer: str, rate: float) -> None:
