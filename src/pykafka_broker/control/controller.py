@@ -627,6 +627,9 @@ class Controller:
         self, broker: BrokerId, request: messages.LeaderAndIsrRequest, response: messages.LeaderAndIsrResponse
     ) -> None:
         if response.error_code != ErrorCode.NONE:
+            # Nothing of it was done, or not all; sent again it would hardly be better received.
+            code = ErrorCode.of(response.error_code).name
+            self._note("LeaderAndIsrRefused", Level.WARNING, broker=broker, code=code)
             return
         names = {topic.topic_id: topic.topic_name for topic in request.topic_states}
         cluster = self.cluster

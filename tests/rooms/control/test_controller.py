@@ -11,6 +11,7 @@ from pykafka_broker.control.commands import (
     Command,
     ForgetDeletion,
     ForgetTopic,
+    Note,
     StateWrite,
     TellBroker,
     WriteStates,
@@ -294,6 +295,16 @@ def test_a_replica_whose_log_directory_failed_leads_no_more_and_is_told_so_when_
     story.hears(BrokerAnswered(BrokerId(1), 11, request, answer(ErrorCode.NONE)))
     assert story.kinds() == [(1, "LeaderAndIsr"), (1, "UpdateMetadata"), (2, "UpdateMetadata")]
     assert story.told[0][1].topic_states[0].partition_states[0].leader_epoch == 1
+
+
+def test_a_broker_that_does_not_take_up_its_parts_is_told_of_in_the_log() -> None:
+    story = Story().begins([broker(1)], {"t": topic((1,))}, {T0: state(1, 1)})
+    request = next(one for _, one in story.told if isinstance(one, messages.LeaderAndIsrRequest))
+    refused = messages.LeaderAndIsrResponse(error_code=ErrorCode.UNKNOWN_SERVER_ERROR)
+    story.hears(BrokerAnswered(BrokerId(1), 11, request, refused))
+    (note,) = story.commands
+    assert isinstance(note, Note)
+    assert note.fact.fields == {"broker": 1, "code": "UNKNOWN_SERVER_ERROR"}
 
 
 def test_the_answer_of_an_earlier_life_is_not_believed() -> None:
