@@ -15,6 +15,7 @@ import trio
 from pykafka_broker.api.cluster import ClusterApi
 from pykafka_broker.config.broker import BrokerSettings
 from pykafka_broker.config.listeners import read_listeners
+from pykafka_broker.log.throttle import Throttle
 from pykafka_broker.model.errors import ErrorCode, Unreachable
 from pykafka_broker.model.names import BrokerId
 from pykafka_broker.model.outcome import Fact
@@ -28,7 +29,6 @@ from pykafka_broker.runtime.leaderships import Leaderships
 from pykafka_broker.runtime.metadata import BROKERS, Metadata
 from pykafka_broker.runtime.peers import Line
 from pykafka_broker.runtime.replication import Replication
-from pykafka_broker.runtime.throttles import Throttle
 from pykafka_broker.wire import messages
 
 log = logging.getLogger(__name__)

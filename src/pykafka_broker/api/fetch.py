@@ -28,6 +28,7 @@ import trio
 from pykafka_broker.api.fetch_sessions import FetchPlan, FetchSessions, Key, Wanted
 from pykafka_broker.api.routes import Route
 from pykafka_broker.log.partition import Isolation, PartitionLog
+from pykafka_broker.log.throttle import UNTHROTTLED, Throttle
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import (
     NO_OFFSET,
@@ -45,7 +46,6 @@ from pykafka_broker.runtime.clock import Clock
 from pykafka_broker.runtime.leaderships import Leadership, Leaderships, LogEnd
 from pykafka_broker.runtime.metadata import ELSEWHERE, Metadata
 from pykafka_broker.runtime.replica_selection import SelectReplica, no_selection
-from pykafka_broker.runtime.throttles import UNTHROTTLED, Throttle
 from pykafka_broker.store.reading import read_pieces
 from pykafka_broker.wire import messages
 from pykafka_broker.wire.exchange import Call

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from pykafka_broker.log.fetch_session import FetchSession, Wish
 from pykafka_broker.log.partition import OffsetsOutOfOrder, Origin, PartitionLog
+from pykafka_broker.log.throttle import UNTHROTTLED, Throttle
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import NO_EPOCH, BrokerId, LeaderEpoch, TopicId, TopicPartition
 from pykafka_broker.model.outcome import Fact, Level
@@ -59,18 +60,6 @@ class FollowerSettings(Protocol):
     def replica_fetch_backoff_ms(self) -> int: ...
 
 
-class Throttle(Protocol):
-    """Holds back partitions that are brought up slowly (KIP-73)."""
-
-    def holds_back(self, partition: TopicPartition) -> bool:
-        """Whether it is throttled and more has come lately than may."""
-        ...
-
-    def moved(self, partition: TopicPartition, size_bytes: int) -> None:
-        """So much has come."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Question:
     """One request to the leader, in the version to be used among brokers."""
@@ -109,7 +98,7 @@ class Follower:
         me: BrokerId,
         settings: FollowerSettings,
         note: Callable[[Fact], None],
-        throttle: Throttle | None = None,
+        throttle: Throttle = UNTHROTTLED,
     ) -> None:
         self.broker_epoch = -1
         """Of our own registration."""
@@ -218,8 +207,7 @@ class Follower:
     def _may_fetch(self, now: Millis, partition: TopicPartition, one: _Followed) -> bool:
         if partition in self._resting or partition in self._lost:
             return False
-        throttle = self._throttle
-        if throttle is not None and not one.is_in_sync and throttle.holds_back(partition):
+        if not one.is_in_sync and self._throttle.holds_back(partition):
             self._resting[partition] = Millis(now + self._settings.replica_fetch_backoff_ms)
             return False
         return True
@@ -309,8 +297,7 @@ class Follower:
             log.append(now, records, leader_epoch=NO_EPOCH, origin=Origin.REPLICATION)
             if log.log_end_offset != before:
                 taken.grown.append(partition)
-            if self._throttle is not None:
-                self._throttle.moved(partition, len(records))
+            self._throttle.moved(partition, len(records))
         if log.advance_high_watermark(entry.high_watermark):
             taken.committed.append(partition)
         if entry.log_start_offset > log.log_start_offset:

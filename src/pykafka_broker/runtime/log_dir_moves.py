@@ -17,6 +17,7 @@ import trio
 
 from pykafka_broker.log.partition import OffsetsOutOfOrder, Origin, PartitionLog
 from pykafka_broker.log.slice import Isolation
+from pykafka_broker.log.throttle import UNTHROTTLED, Throttle
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import TopicPartition
 from pykafka_broker.model.outcome import Fact, Level
@@ -25,7 +26,6 @@ from pykafka_broker.runtime.changes import Changes
 from pykafka_broker.runtime.clock import Clock
 from pykafka_broker.runtime.leaderships import Leaderships
 from pykafka_broker.runtime.log_keeper import Kept, LogKeeper, follow
-from pykafka_broker.runtime.throttles import UNTHROTTLED, Throttle
 from pykafka_broker.store.directories import has_room_for_future
 from pykafka_broker.store.reading import read_pieces
 from pykafka_broker.wire.batch import CorruptBatch, TruncatedBatch, headers, read_header

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import trio
 
-from pykafka_broker.log.follower import Follower, FollowerSettings, Throttle
+from pykafka_broker.log.follower import Follower, FollowerSettings
+from pykafka_broker.log.throttle import UNTHROTTLED, Throttle
 from pykafka_broker.model.errors import Unreachable
 from pykafka_broker.model.names import BrokerId, TopicPartition, java_string_hash
 from pykafka_broker.model.outcome import Fact, Level
@@ -32,7 +33,7 @@ class Replication:
         changes: Changes,
         clock: Clock,
         note: Callable[[Fact], None],
-        throttle: Throttle | None = None,
+        throttle: Throttle = UNTHROTTLED,
     ) -> None:
         """``fetchers`` is how many lines share the partitions of one leader (``num.replica.fetchers``)."""
         self._me = me

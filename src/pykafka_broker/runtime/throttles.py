@@ -8,11 +8,11 @@ sync are never held back, which is for those who ask to heed, but what they move
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from pykafka_broker.config.broker import BrokerSettings
 from pykafka_broker.config.kinds import LONG_MAX
 from pykafka_broker.config.topic import TopicSettings
+from pykafka_broker.log.throttle import Throttle
 from pykafka_broker.model.names import BrokerId, TopicPartition
 from pykafka_broker.runtime.clock import Clock
 from pykafka_broker.runtime.dynamic_configs import DynamicConfigs
@@ -23,30 +23,6 @@ FOLLOWER_RATE = "follower.replication.throttled.rate"
 MOVE_RATE = "replica.alter.log.dirs.io.max.bytes.per.second"
 
 _ALL = "*"
-
-
-class Throttle(Protocol):
-    """One side of replication: what leaders give, or what followers ask for."""
-
-    def holds_back(self, partition: TopicPartition) -> bool:
-        """Whether the partition is throttled here, and more has moved lately than may."""
-        ...
-
-    def moved(self, partition: TopicPartition, size_bytes: int) -> None:
-        """So much has moved."""
-        ...
-
-
-class _Unthrottled:
-    def holds_back(self, partition: TopicPartition) -> bool:
-        return False
-
-    def moved(self, partition: TopicPartition, size_bytes: int) -> None:
-        return
-
-
-UNTHROTTLED: Throttle = _Unthrottled()
-"""Everything moves as fast as it can."""
 
 
 class _Bounded:

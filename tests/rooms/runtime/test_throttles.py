@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pykafka_broker.config.loading import load
+from pykafka_broker.log.throttle import UNTHROTTLED, Throttle
 from pykafka_broker.model.names import BrokerId, TopicPartition
 from pykafka_broker.model.time import Millis
 from pykafka_broker.runtime.dynamic_configs import DynamicConfigs
@@ -15,8 +16,6 @@ from pykafka_broker.runtime.throttles import (
     FOLLOWER_RATE,
     LEADER_RATE,
     MOVE_RATE,
-    UNTHROTTLED,
-    Throttle,
     follower_throttle,
     leader_throttle,
     move_throttle,
