@@ -25,6 +25,7 @@ from uuid import UUID
 
 import trio
 
+from pykafka_broker.api.current_leaders import tell_leader
 from pykafka_broker.api.fetch_sessions import FetchPlan, FetchSessions, Key, Wanted
 from pykafka_broker.api.routes import Route
 from pykafka_broker.log.partition import Isolation, PartitionLog
@@ -330,26 +331,9 @@ class FetchApi:
             topic.partitions.append(entry)
             if entry.error_code in ELSEWHERE and call.version >= _FIRST_VERSION_WITH_LEADERS:
                 named = name if isinstance(name, str) else self.metadata.topic_name(TopicId(name))
-                self._tell_leader(call, TopicPartition(named or "", entry.partition_index), entry, response)
+                partition = TopicPartition(named or "", entry.partition_index)
+                tell_leader(self.metadata, call.session.listener, partition, entry, response)
         return response
-
-    def _tell_leader(
-        self,
-        call: Call[Any],
-        partition: TopicPartition,
-        entry: messages.FetchResponse.PartitionData,
-        response: messages.FetchResponse,
-    ) -> None:
-        """Name the leader to whoever came to the wrong broker (KIP-951)."""
-        known = self.metadata.leader_and_address(partition, call.session.listener)
-        if known is None:
-            return
-        leader, epoch, address, rack = known
-        entry.current_leader = messages.FetchResponse.LeaderIdAndEpoch(leader_id=leader, leader_epoch=epoch)
-        if address is not None and all(one.node_id != leader for one in response.node_endpoints):
-            response.node_endpoints.append(
-                messages.FetchResponse.NodeEndpoint(node_id=leader, host=address.host, port=address.port, rack=rack)
-            )
 
     @staticmethod
     def _refuse(call: Call[Any], code: ErrorCode, detail: str | None) -> messages.FetchResponse:

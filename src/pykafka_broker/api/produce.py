@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from pykafka_broker.api.current_leaders import tell_leader
 from pykafka_broker.api.routes import Route
 from pykafka_broker.log.partition import Origin
 from pykafka_broker.model.errors import ErrorCode, KafkaError, WireError
@@ -96,19 +97,9 @@ class ProduceApi:
     def _tell_leaders(call: Call[Any], metadata: Metadata, response: messages.ProduceResponse) -> None:
         for topic in response.responses:
             for answer in topic.partition_responses:
-                if answer.error_code not in ELSEWHERE:
-                    continue
-                known = metadata.leader_and_address(TopicPartition(topic.name, answer.index), call.session.listener)
-                if known is None:
-                    continue
-                leader, epoch, address, rack = known
-                answer.current_leader = messages.ProduceResponse.LeaderIdAndEpoch(leader_id=leader, leader_epoch=epoch)
-                if address is not None and all(one.node_id != leader for one in response.node_endpoints):
-                    response.node_endpoints.append(
-                        messages.ProduceResponse.NodeEndpoint(
-                            node_id=leader, host=address.host, port=address.port, rack=rack
-                        )
-                    )
+                if answer.error_code in ELSEWHERE:
+                    partition = TopicPartition(topic.name, answer.index)
+                    tell_leader(metadata, call.session.listener, partition, answer, response)
 
     def _append(
         self,
