@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pykafka_broker.config.network import NetworkSettings
 
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+"""Each at the place of its number (``SecurityProtocol``)."""
 
 
 class ListenerError(ValueError):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from pykafka_broker.config.listeners import PROTOCOLS
 from pykafka_broker.control.cluster import Assignment, Endpoint, LiveBroker, PartitionState, Topic
 from pykafka_broker.control.commands import ForgetTopic, StateWrite
 from pykafka_broker.control.events import (
@@ -43,7 +44,7 @@ Say = Callable[[Fact], None]
 WRITES_TOGETHER = 100
 """How many partitions or topics share one transaction, well below ZooKeeper's megabyte."""
 
-_PROTOCOLS = {"PLAINTEXT": 0, "SSL": 1, "SASL_PLAINTEXT": 2, "SASL_SSL": 3}
+_PROTOCOLS = {name: number for number, name in enumerate(PROTOCOLS)}
 
 
 class ControllerTree:
@@ -71,7 +72,7 @@ class ControllerTree:
         except NoNode:
             return None
         except nodes.MalformedNode as error:
-            self._say(Fact("MalformedNode", Level.ERROR, {"what": str(error)}))
+            self._malformed(str(error))
             return None
         endpoints = tuple(
             Endpoint(one.listener, one.host, one.port, _PROTOCOLS.get(one.security_protocol, 0))
@@ -87,7 +88,7 @@ class ControllerTree:
         except NoNode:
             return None
         except nodes.MalformedNode as error:
-            self._say(Fact("MalformedNode", Level.ERROR, {"what": str(error)}))
+            self._malformed(str(error))
             return None
         partitions = {
             index: Assignment(replicas, told.adding_replicas.get(index, ()), told.removing_replicas.get(index, ()))
@@ -103,7 +104,7 @@ class ControllerTree:
         except NoNode:
             return None
         except nodes.MalformedNode as error:
-            self._say(Fact("MalformedNode", Level.ERROR, {"what": f"{partition}: {error}"}))
+            self._malformed(f"{partition}: {error}")
             return None
         self._parents.setdefault(partition.topic, set()).add(partition.partition)
         return PartitionState(
@@ -125,7 +126,7 @@ class ControllerTree:
             except NoNode:
                 continue
             except nodes.MalformedNode as error:
-                self._say(Fact("MalformedNode", Level.ERROR, {"what": str(error)}))
+                self._malformed(str(error))
             await self.remove(path)
         return list(found)
 
@@ -137,7 +138,7 @@ class ControllerTree:
         except NoNode:
             return None
         except nodes.MalformedNode as error:
-            self._say(Fact("MalformedNode", Level.ERROR, {"what": str(error)}))
+            self._malformed(str(error))
             return ()
 
     async def written_reassignments(self) -> dict[TopicPartition, tuple[BrokerId, ...]]:
@@ -148,8 +149,11 @@ class ControllerTree:
         except NoNode:
             return {}
         except nodes.MalformedNode as error:
-            self._say(Fact("MalformedNode", Level.ERROR, {"what": str(error)}))
+            self._malformed(str(error))
             return {}
+
+    def _malformed(self, what: str) -> None:
+        self._say(Fact("MalformedNode", Level.ERROR, {"what": what}))
 
     # Writing
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from pykafka_broker.config.listeners import PROTOCOLS
 from pykafka_broker.model.errors import ErrorCode
 from pykafka_broker.model.names import NO_BROKER, NO_TOPIC_ID, BrokerId, LeaderEpoch, TopicId, TopicPartition
 from pykafka_broker.runtime.changes import Changes
@@ -18,7 +19,7 @@ from pykafka_broker.wire import messages
 
 LEADER_DURING_DELETE: Final = -2
 
-PROTOCOLS: Final = {0: "PLAINTEXT", 1: "SSL", 2: "SASL_PLAINTEXT", 3: "SASL_SSL"}
+_PROTOCOL_NAMES: Final = dict(enumerate(PROTOCOLS))
 """A listener without a name of its own is called after its protocol."""
 
 ELSEWHERE: Final = frozenset((ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH))
@@ -187,7 +188,7 @@ class Metadata:
             BrokerId(broker.id): BrokerInfo(
                 BrokerId(broker.id),
                 {
-                    endpoint.listener or PROTOCOLS[endpoint.security_protocol]: Address(
+                    endpoint.listener or _PROTOCOL_NAMES[endpoint.security_protocol]: Address(
                         endpoint.host, endpoint.port, endpoint.security_protocol
                     )
                     for endpoint in broker.endpoints
