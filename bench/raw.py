@@ -9,15 +9,15 @@ from __future__ import annotations
 import contextlib
 import itertools
 import socket
-import struct
 import threading
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Final
+from typing import Final
 
+from pykafka_broker.net.question import exchange
 from pykafka_broker.wire.batch import Record, build
-from pykafka_broker.wire.exchange import read_response, write_request
+from pykafka_broker.wire.exchange import write_request
 from pykafka_broker.wire.messages import MetadataRequest, ProduceRequest
 
 PATIENCE_S: Final = 120.0
@@ -50,7 +50,7 @@ def first(bootstrap: str) -> dict[str, float]:
                     if not last:
                         return {"at": time.time()}
                     time.sleep(_PAUSE_S)
-        except (OSError, EOFError) as problem:
+        except OSError as problem:
             last = problem
             time.sleep(_PAUSE_S)
     raise TimeoutError(f"no record was acknowledged within {PATIENCE_S} s: {last}")
@@ -112,10 +112,10 @@ class SteadyWriter:
             if self._leader is None:
                 self._leader = self._find_leader(asked)
                 return False
-            (answer,) = _ask(self._connection(asked), "Produce", _PRODUCE, self._produce).responses
+            (answer,) = exchange(self._connection(asked), "Produce", _PRODUCE, self._produce).responses
             if answer.partition_responses[0].error_code == 0:
                 return True
-        except (OSError, EOFError):
+        except OSError:
             with contextlib.suppress(KeyError):
                 self._connections.pop(asked).close()
         self._leader = None
@@ -123,7 +123,7 @@ class SteadyWriter:
         return False
 
     def _find_leader(self, asked: int) -> int | None:
-        answer = _ask(self._connection(asked), "Metadata", _METADATA, self._metadata)
+        answer = exchange(self._connection(asked), "Metadata", _METADATA, self._metadata)
         leaders = [one.leader_id for one in answer.topics[0].partitions if one.partition_index == self._partition]
         ports = [broker.port for broker in answer.brokers if broker.node_id in leaders]
         if not ports:
@@ -146,25 +146,9 @@ def _one_record(topic: str, index: int = 0) -> ProduceRequest:
 
 def _attempt(connection: socket.socket, metadata: bytes, produce: bytes) -> str:
     """What stood in the way of a record that is acknowledged; empty if nothing did."""
-    (topic,) = _ask(connection, "Metadata", _METADATA, metadata).topics
+    (topic,) = exchange(connection, "Metadata", _METADATA, metadata).topics
     if topic.error_code or not topic.partitions or topic.partitions[0].leader_id < 0:
         return f"no leader (error {topic.error_code})"
-    (answer,) = _ask(connection, "Produce", _PRODUCE, produce).responses
+    (answer,) = exchange(connection, "Produce", _PRODUCE, produce).responses
     code = answer.partition_responses[0].error_code
     return f"not written (error {code})" if code else ""
-
-
-def _ask(connection: socket.socket, api: str, version: int, request: bytes) -> Any:
-    connection.sendall(request)
-    (size,) = struct.unpack(">i", _exactly(connection, 4))
-    return read_response(api, version, _exactly(connection, size))[1]
-
-
-def _exactly(connection: socket.socket, count: int) -> bytes:
-    found = b""
-    while len(found) < count:
-        piece = connection.recv(count - len(found))
-        if not piece:
-            raise EOFError("the connection was closed")
-        found += piece
-    return found

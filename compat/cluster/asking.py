@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import socket
-import struct
 from typing import Any, Final
 
-from pykafka_broker.wire.exchange import read_response, write_request
+from pykafka_broker.net import question
 from pykafka_broker.wire.messages import ElectLeadersRequest, FindCoordinatorRequest, MetadataRequest
 
 PATIENCE_S: Final = 3.0
@@ -19,20 +17,16 @@ _PREFERRED: Final = 0
 
 
 def ask(port: int, version: int, body: Any, within_s: float = PATIENCE_S) -> Any:
-    """The answer to one request; `OSError` or `EOFError` when there is none."""
+    """The answer to one request; `OSError` when there is none."""
     api = type(body).__name__.removesuffix("Request")
-    with socket.create_connection(("127.0.0.1", port), within_s) as connection:
-        connection.settimeout(within_s)
-        connection.sendall(write_request(api, version, 1, "proof", body))
-        (size,) = struct.unpack(">i", _exactly(connection, 4))
-        return read_response(api, version, _exactly(connection, size))[1]
+    return question.ask("127.0.0.1", port, api, version, body, client_id="proof", timeout_s=within_s)
 
 
 def metadata(port: int, within_s: float = PATIENCE_S) -> Any:
     """All that a broker tells of the cluster; `None` when it does not answer."""
     try:
         return ask(port, _METADATA, MetadataRequest(topics=None, allow_auto_topic_creation=False), within_s)
-    except (OSError, EOFError):
+    except OSError:
         return None
 
 
@@ -40,22 +34,12 @@ def coordinator(port: int, group: str) -> int:
     """Which broker looks after a group; -1 when this one cannot say."""
     try:
         answer = ask(port, _FIND_COORDINATOR, FindCoordinatorRequest(key=group, key_type=_GROUP))
-    except (OSError, EOFError):
+    except OSError:
         return -1
     return -1 if answer.error_code else int(answer.node_id)
 
 
 def prefer_leaders(port: int) -> None:
     """Ask the controller to have every partition led by its first replica, as far as that is in sync."""
-    with contextlib.suppress(OSError, EOFError):
+    with contextlib.suppress(OSError):
         ask(port, _ELECT_LEADERS, ElectLeadersRequest(election_type=_PREFERRED, topic_partitions=None, timeout_ms=1000))
-
-
-def _exactly(connection: socket.socket, count: int) -> bytes:
-    found = bytearray()
-    while len(found) < count:
-        piece = connection.recv(count - len(found))
-        if not piece:
-            raise EOFError("the connection was closed")
-        found += piece
-    return bytes(found)
