@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pykafka_broker.model.errors import WireError
 from pykafka_broker.net.question import ask
 from pykafka_broker.wire import messages
 
@@ -21,6 +22,8 @@ def ill(host: str, port: int, *, timeout_s: float = 5.0) -> str | None:
         told = ask(host, port, "Metadata", _VERSION, body, client_id="health", timeout_s=timeout_s)
     except OSError as error:
         return str(error)
+    except WireError as error:
+        return f"it does not answer as a broker does: {error}"
     return _flaw(told)
 
 

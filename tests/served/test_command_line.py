@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -257,6 +258,23 @@ def test_a_broker_that_serves_is_well_and_one_that_is_not_there_is_not(tmp_path:
         found = run("health", f"127.0.0.1:{broker.port}")
         assert (found.returncode, found.stdout) == (1, "")
         assert found.stderr == f"pykafka-broker: 127.0.0.1:{broker.port}: [Errno 111] Connection refused\n"
+
+
+def test_a_server_that_is_no_broker_is_told_of_in_one_line() -> None:
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(b"\x00\x00\x00\x05\x00\x00\x00\x01x")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        found = run("health", f"127.0.0.1:{listener.getsockname()[1]}")
+        thread.join()
+    assert (found.returncode, found.stdout) == (1, "")
+    (line,) = found.stderr.splitlines()
+    assert "it does not answer as a broker does: " in line
 
 
 def test_a_server_to_ask_is_a_host_and_a_port() -> None:
