@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -44,16 +45,28 @@ async def acls(house: Ensemble, path: str) -> set[tuple[int, Id]]:
     return {(acl.perms, acl.id) for acl in granted}
 
 
-@pytest.fixture(scope="module")
-def by_name(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZooKeeper]:
-    """Believes ``kafka`` and ``other`` by their passwords; who says nothing is let in as nobody."""
-    folder = tmp_path_factory.mktemp("by-name")
-    (folder / "server.jaas").write_text(f'Server {{ {DIGEST} user_kafka="s3cret" user_other="0ther"; }};')
+def let_in(folder: Path, **passwords: str) -> None:
+    """Have the ZooKeeper of that folder believe these users, from its next start on."""
+    users = " ".join(f'user_{name}="{password}"' for name, password in passwords.items())
+    (folder / "server.jaas").write_text(f"Server {{ {DIGEST} {users}; }};")
+
+
+@contextmanager
+def running_by_name(folder: Path, **passwords: str) -> Iterator[ZooKeeper]:
+    """A ZooKeeper that believes these users."""
+    let_in(folder, **passwords)
     with running_zookeeper(
         folder,
         settings="authProvider.sasl=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\n",
         flags=[f"-Djava.security.auth.login.config={folder / 'server.jaas'}"],
     ) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def by_name(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZooKeeper]:
+    """Believes ``kafka`` and ``other`` by their passwords; who says nothing is let in as nobody."""
+    with running_by_name(tmp_path_factory.mktemp("by-name"), kafka="s3cret", other="0ther") as server:
         yield server
 
 
@@ -137,12 +150,7 @@ async def test_a_wrong_password_is_told_at_once(by_name: ZooKeeper, tmp_path: Pa
 
 async def test_a_session_authenticates_again_wherever_it_goes_on(tmp_path: Path) -> None:
     """After an outage the same session is still ours, and so is what it made; a new one is ours as well."""
-    (tmp_path / "server.jaas").write_text(f'Server {{ {DIGEST} user_kafka="s3cret"; }};')
-    with running_zookeeper(
-        tmp_path,
-        settings="authProvider.sasl=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\n",
-        flags=[f"-Djava.security.auth.login.config={tmp_path / 'server.jaas'}"],
-    ) as server:
+    with running_by_name(tmp_path, kafka="s3cret") as server:
         one = house(server.connect, SECURED, client("kafka", "s3cret", tmp_path / "jaas"))
         try:
             with trio.fail_after(60):
@@ -160,24 +168,18 @@ async def test_a_session_authenticates_again_wherever_it_goes_on(tmp_path: Path)
 
 async def test_an_ensemble_that_forgets_us_for_a_while_is_asked_again(tmp_path: Path) -> None:
     """kazoo gives up for good when credentials are refused; a house that was believed once does not."""
-    jaas = tmp_path / "server.jaas"
-    jaas.write_text(f'Server {{ {DIGEST} user_kafka="s3cret"; }};')
-    with running_zookeeper(
-        tmp_path,
-        settings="authProvider.sasl=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\n",
-        flags=[f"-Djava.security.auth.login.config={jaas}"],
-    ) as server:
+    with running_by_name(tmp_path, kafka="s3cret") as server:
         one = house(server.connect, SECURED, client("kafka", "s3cret", tmp_path / "jaas"))
         try:
             with trio.fail_after(60):
                 await one.connect(20_000)
                 session = await one.session()
                 server.kill()
-                jaas.write_text(f'Server {{ {DIGEST} user_kafka="another"; }};')
+                let_in(tmp_path, kafka="another")
                 server.start()
                 await session.ended.wait()
                 server.kill()
-                jaas.write_text(f'Server {{ {DIGEST} user_kafka="s3cret"; }};')
+                let_in(tmp_path, kafka="s3cret")
                 server.start()
                 assert await one.create("/again") == "/again"
                 assert await one.session() is not session
