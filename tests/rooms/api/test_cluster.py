@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,15 @@ from tests.doubles.lone_broker import LoneBroker, brokers, lone_broker
 from tests.rooms.api.conftest import call
 
 ALTER = messages.AlterPartitionRequest
+
+
+@asynccontextmanager
+async def leading(folder: Path) -> AsyncIterator[LoneBroker]:
+    """A broker that is alone and leads a topic ``t`` of one partition."""
+    async with lone_broker(folder) as broker:
+        await broker.topics.create(NewTopic(name="t", partitions=1, replication_factor=1))
+        await broker.led("t")
+        yield broker
 
 
 async def ask(broker: LoneBroker, version: int, body: Any) -> Any:
@@ -65,17 +76,13 @@ async def test_a_leader_loses_and_gains_a_replica(tmp_path: Path, version: int) 
 
 @pytest.mark.parametrize(("version", "code"), [(0, 55), (1, 55), (2, 107), (3, 107)])
 async def test_a_broker_that_is_not_there_may_not_join(tmp_path: Path, version: int, code: int) -> None:
-    async with lone_broker(tmp_path) as broker:
-        await broker.topics.create(NewTopic(name="t", partitions=1, replication_factor=1))
-        await broker.led("t")
+    async with leading(tmp_path) as broker:
         answer = await ask(broker, version, wish(broker, "t", 0, 9, version=version))
         assert answer.topics[0].partitions[0].error_code == code
 
 
 async def test_a_topic_of_an_unknown_id_is_refused_by_itself(tmp_path: Path) -> None:
-    async with lone_broker(tmp_path) as broker:
-        await broker.topics.create(NewTopic(name="t", partitions=1, replication_factor=1))
-        await broker.led("t")
+    async with leading(tmp_path) as broker:
         body = wish(broker, "t", 0, version=3)
         body.topics[0].topic_id = type(body.topics[0].topic_id)(int=99)
         answer = await ask(broker, 3, body)
@@ -84,9 +91,7 @@ async def test_a_topic_of_an_unknown_id_is_refused_by_itself(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("version", [2, 3])
 async def test_a_topic_without_id_is_nobodys(tmp_path: Path, version: int) -> None:
-    async with lone_broker(tmp_path) as broker:
-        await broker.topics.create(NewTopic(name="t", partitions=1, replication_factor=1))
-        await broker.led("t")
+    async with leading(tmp_path) as broker:
         body = wish(broker, "t", 0, version=version)
         body.topics[0].topic_id = NO_TOPIC_ID
         answer = await ask(broker, version, body)
@@ -95,9 +100,7 @@ async def test_a_topic_without_id_is_nobodys(tmp_path: Path, version: int) -> No
 
 @pytest.mark.parametrize("version", [0, 1])
 async def test_a_topic_of_an_unknown_name_is_refused_by_itself(tmp_path: Path, version: int) -> None:
-    async with lone_broker(tmp_path) as broker:
-        await broker.topics.create(NewTopic(name="t", partitions=1, replication_factor=1))
-        await broker.led("t")
+    async with leading(tmp_path) as broker:
         body = wish(broker, "t", 0, version=version)
         body.topics[0].topic_name = "ghost"
         answer = await ask(broker, version, body)
@@ -105,9 +108,7 @@ async def test_a_topic_of_an_unknown_name_is_refused_by_itself(tmp_path: Path, v
 
 
 async def test_an_earlier_life_of_a_leader_is_refused_as_a_whole(tmp_path: Path) -> None:
-    async with lone_broker(tmp_path) as broker:
-        await broker.topics.create(NewTopic(name="t", partitions=1, replication_factor=1))
-        await broker.led("t")
+    async with leading(tmp_path) as broker:
         answer = await ask(broker, 3, wish(broker, "t", 0, version=3, broker_epoch=1))
         assert (answer.error_code, answer.topics) == (ErrorCode.STALE_BROKER_EPOCH, [])
 
