@@ -66,9 +66,8 @@ _RESET: Final = re.compile("out of range|[Rr]esetting offset|[Tt]runcation")
 class Load:
     """One client process, and what it has told so far."""
 
-    def __init__(self, name: str, kind: str, command: Sequence[str], home: Path, topic: str) -> None:
+    def __init__(self, name: str, command: Sequence[str], home: Path, topic: str) -> None:
         self.name = name
-        self.kind = kind
         self._command = list(command)
         self._topic = topic
         self.file = home / f"{name}.jsonl"
@@ -209,7 +208,7 @@ class Loads:
             command = _java(APACHE_KAFKA, _HEAP, main, *options)
         else:
             command = _python("writers", kind, self._told(partitions=self._partitions, producer=str(number), rate=rate))
-        return self._started(self.writers, Load(f"writer-{number}-{kind}", kind, command, self._home, self.topic))
+        return self._started(self.writers, Load(f"writer-{number}-{kind}", command, self._home, self.topic))
 
     def start_reader(self, kind: str) -> Load:
         """One more member of the group."""
@@ -225,7 +224,7 @@ class Loads:
             command = _java(APACHE_KAFKA, _HEAP, main, *options, "--consumer.config", str(settings))
         else:
             command = _python("readers", kind, self._told(group=self.group, name=name))
-        return self._started(self.readers, Load(name, kind, command, self._home, self.topic))
+        return self._started(self.readers, Load(name, command, self._home, self.topic))
 
     def read(self) -> History:
         """The history up to now."""
@@ -250,52 +249,18 @@ class Loads:
 
         until(all_go_on, within_s=within_s, what="every partition and every member to go on")
 
-    def replace_stuck(self, since: float, within_s: float = 25) -> list[str]:
-        """Start clients anew that are not heard of after this moment; their names. For outages in which a client loses
-        all brokers: librdkafka 2.16 may never look for them again then, and kafka-python 3.0 may not either."""
-        reached = {load.name: len(self.read().members[load.name]) for load in self.readers}
-
-        def stuck() -> list[Load]:
-            history = self.read()
-            heard = {each.record.producer for each in history.acknowledged[-1000:] if each.at > since}
-            return [
-                *(load for number, load in enumerate(self.writers, 1) if load.is_running and str(number) not in heard),
-                *(
-                    load
-                    for load in self.readers
-                    if load.is_running
-                    and not any(
-                        isinstance(step, Committed) for step in history.members[load.name][reached[load.name] :]
-                    )
-                ),
-            ]
-
-        with contextlib.suppress(AssertionError):
-            until(lambda: not stuck(), within_s=within_s)
-        left = stuck()
-        for load in left:
-            load.tell_to_end()
-            load.kill()
-            if load in self.writers:
-                self.start_writer(load.kind)
-            else:
-                self.start_reader(load.kind)
-        return [load.name for load in left]
-
     def end_writers(self) -> None:
         """Have the producers finish what they have begun."""
-        going = [load for load in self.writers if load.is_running]
-        for load in going:
+        for load in self.writers:
             load.tell_to_end()
-        for load in going:
+        for load in self.writers:
             load.end()
 
     def end_readers(self) -> None:
         """Have the members leave."""
-        going = [load for load in self.readers if load.is_running]
-        for load in going:
+        for load in self.readers:
             load.tell_to_end()
-        for load in going:
+        for load in self.readers:
             load.leave()
 
     def kill(self) -> None:

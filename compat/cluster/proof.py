@@ -109,9 +109,6 @@ class Proof:
             member.kill()
         for member in members:
             member.start()
-        self.cluster.await_members()
-        if replaced := self.loads.replace_stuck(time.time()):
-            self.note(f"clients that found no broker again, started anew: {', '.join(replaced)}")
 
     def await_departure(self, member: Member) -> None:
         """Return when the others lead everything."""
