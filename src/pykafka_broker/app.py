@@ -272,6 +272,7 @@ class _Broker:
             registrar,
             self.control_loop,
             self._registered,
+            self.metadata.awaited.update,
             session_timeout_ms=settings.zookeeper_session_timeout_ms,
         )
         self.topics = Topics(

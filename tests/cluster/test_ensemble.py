@@ -249,6 +249,7 @@ async def test_a_member_whose_session_expires_registers_anew_and_stands_again(se
         Registrar(registration),
         standing,  # type: ignore[arg-type]
         epochs.append,
+        lambda topics: None,
         session_timeout_ms=SESSION_MS,
     )
     with trio.fail_after(60):
@@ -300,6 +301,7 @@ async def test_a_broker_that_crashed_takes_its_place_again_when_its_session_has_
                     Registrar(registration),
                     standing,  # type: ignore[arg-type]
                     epochs.append,
+                    lambda topics: None,
                     session_timeout_ms=1_000,
                 )
                 async with trio.open_nursery() as nursery:

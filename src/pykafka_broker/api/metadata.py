@@ -24,7 +24,7 @@ from pykafka_broker.api.routes import Route
 from pykafka_broker.control.topics import is_legal_name
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import INTERNAL_TOPICS, NO_BROKER, NO_TOPIC_ID, TopicId
-from pykafka_broker.runtime.metadata import BROKERS, Metadata, PartitionInfo, TopicInfo
+from pykafka_broker.runtime.metadata import AWAITED, BROKERS, Metadata, PartitionInfo, TopicInfo
 from pykafka_broker.runtime.topics import Topics
 from pykafka_broker.wire import messages
 from pykafka_broker.wire.exchange import Call
@@ -39,7 +39,7 @@ CLUSTER_OPERATIONS = 0b1_1111_1010_0000
 """CREATE, ALTER, DESCRIBE, CLUSTER_ACTION, DESCRIBE_CONFIGS, ALTER_CONFIGS, IDEMPOTENT_WRITE."""
 
 FIRST_WORD_S = 5.0
-"""So long a broker that has just started waits for the controller's first word before it says that it knows nobody."""
+"""So long a broker that has just started waits for the controller's first word before it says what it does not know."""
 
 _ENDPOINT_TYPES = {1: "BROKER", 2: "CONTROLLER"}
 
@@ -66,7 +66,7 @@ class MetadataApi:
         """Brokers, controller, and the topics asked for; missing ones may be made on the way."""
         body, version, listener = call.body, call.version, call.session.listener
         asked = body.topics
-        await self._hear_of_brokers()
+        await self._hear_first_word(asked)
         with_operations = version >= 8 and body.include_topic_authorized_operations
         if asked is None or (version == 0 and not asked):
             topics = self._known(sorted(self.metadata.topics), listener, version, with_operations)
@@ -81,15 +81,24 @@ class MetadataApi:
             cluster_authorized_operations=CLUSTER_OPERATIONS if wants_cluster else NOT_ASKED,
         )
 
-    async def _hear_of_brokers(self) -> None:
-        """Wait while nobody is known.
+    async def _hear_first_word(self, asked: Sequence[messages.MetadataRequest.Topic] | None) -> None:
+        """Wait while no broker is known, or while it is known only that there are topics that are asked for.
 
-        Clients forget brokers that an answer leaves out: librdkafka 2.16, told of none by the first broker of a cluster
-        that comes back, never finds it again.
+        Clients forget what an answer leaves out. librdkafka 2.16, told of no broker by the first one of a cluster that
+        comes back, never finds it again; told that a topic is not there, it refuses to produce to it for minutes. A new
+        controller tells of brokers first and of topics afterwards (``KafkaController.onControllerFailover``).
         """
-        with trio.move_on_after(FIRST_WORD_S):
-            while not self.metadata.brokers:
-                await self.metadata.changes.wait((BROKERS,))
+        metadata = self.metadata
+        if metadata.brokers and not metadata.awaited:
+            return
+        names = None if not asked or any(topic.name is None for topic in asked) else {topic.name for topic in asked}
+        with trio.move_on_after(FIRST_WORD_S) as patience:
+            while not metadata.brokers or (
+                metadata.awaited and not metadata.awaited.isdisjoint(names or metadata.awaited)
+            ):
+                await metadata.changes.wait((BROKERS, AWAITED))
+        if patience.cancelled_caught:
+            metadata.awaited.clear()
 
     async def _asked(
         self,

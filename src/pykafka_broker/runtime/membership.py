@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
 import trio
@@ -31,13 +31,15 @@ class Membership:
         registrar: registration.Registrar,
         control_loop: ControlLoop,
         registered: Callable[[int], None],
+        awaited: Callable[[Collection[str]], object],
         *,
         session_timeout_ms: int,
     ) -> None:
-        """``registered`` is told the broker epoch of each registration."""
+        """``registered`` is told the broker epoch of each registration; ``awaited`` which topics there are at first."""
         self._registrar = registrar
         self._control_loop = control_loop
         self._registered = registered
+        self._awaited = awaited
         self._session_timeout_ms = session_timeout_ms
         self._has_checked_endpoints = False
         self.features_epoch = -1
@@ -54,6 +56,7 @@ class Membership:
         if not self._has_checked_endpoints:
             await registration.check_endpoints(session, self._registrar.registration)
             self._has_checked_endpoints = True
+            self._awaited(await session.children(nodes.TOPICS))
         self._registered(await self._register(session))
         await self._read_features(session)
         await self._control_loop.stand(session)

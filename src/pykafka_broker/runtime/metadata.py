@@ -28,6 +28,9 @@ ELSEWHERE: Final = frozenset((ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED
 BROKERS: Final = object()
 """The key that rings when brokers come, go or change, or the controller does."""
 
+AWAITED: Final = object()
+"""The key that rings when the controller has told of topics that were awaited."""
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -80,6 +83,8 @@ class Metadata:
         self.brokers: Mapping[BrokerId, BrokerInfo] = {}
         """Live brokers, in order of their ids."""
         self.topics: dict[str, TopicInfo] = {}
+        self.awaited: set[str] = set()
+        """Topics that the cluster had when this broker started and of which no controller has told it yet."""
         self.is_filled = False
         self.version = 0
         """Grows with every change of brokers or controller; what was derived from them is stale then."""
@@ -178,6 +183,9 @@ class Metadata:
             self._update_topic(state.topic_name, NO_TOPIC_ID, [state], gone)
             changed[state.topic_name] = None
         self.is_filled = True
+        if not self.awaited.isdisjoint(changed):
+            self.awaited.difference_update(changed)
+            self.changes.ring(AWAITED)
         for name in changed:
             self._derived.pop(name, None)
             self.changes.ring(name)

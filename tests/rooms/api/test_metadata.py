@@ -289,15 +289,19 @@ def fresh_api() -> MetadataApi:
     return MetadataApi(metadata, cast(Topics, None), "cluster")
 
 
-def told_of_one_broker() -> messages.UpdateMetadataRequest:
+def told_of_one_broker(*topics: str) -> messages.UpdateMetadataRequest:
     request = messages.UpdateMetadataRequest
     endpoint = request.Endpoint(port=9092, host="here", listener="PLAINTEXT")
     broker = request.Broker(id=BrokerId(0), endpoints=[endpoint])
-    return request(controller_id=BrokerId(0), controller_epoch=1, live_brokers=[broker])
+    partition = request.PartitionState(leader=BrokerId(0), replicas=[BrokerId(0)], isr=[BrokerId(0)])
+    told = [request.TopicState(topic_name=name, partition_states=[partition]) for name in topics]
+    return request(controller_id=BrokerId(0), controller_epoch=1, live_brokers=[broker], topic_states=told)
 
 
-def call_for_metadata() -> Call[Any]:
-    body, session = messages.MetadataRequest(topics=[]), Session("PLAINTEXT", "/127.0.0.1")
+def call_for_metadata(*topics: str) -> Call[Any]:
+    asked = [messages.MetadataRequest.Topic(name=name) for name in topics]
+    body = messages.MetadataRequest(topics=asked, allow_auto_topic_creation=False)
+    session = Session("PLAINTEXT", "/127.0.0.1")
     return Call(
         api="Metadata", key=3, version=12, correlation_id=1, client_id="t", body=body, size_bytes=0, session=session
     )
@@ -320,4 +324,41 @@ async def test_a_broker_that_hears_nothing_says_in_the_end_that_it_knows_nobody(
     begun = autojump_clock.current_time()
     response = await fresh_api().tell(call_for_metadata())
     assert (response.brokers, response.controller_id) == ([], NO_BROKER)
+    assert autojump_clock.current_time() - begun == pytest.approx(FIRST_WORD_S)
+
+
+async def test_a_topic_that_was_there_before_the_broker_is_not_unknown_until_the_controller_has_told_of_topics(
+    autojump_clock: MockClock,
+) -> None:
+    api = fresh_api()
+    api.metadata.awaited.update(("orders", "others"))
+    api.metadata.update(told_of_one_broker())
+
+    async def hear_later() -> None:
+        await trio.sleep(FIRST_WORD_S / 2)
+        api.metadata.update(told_of_one_broker("orders"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hear_later)
+        response = await api.tell(call_for_metadata("orders"))
+    assert [(one.name, one.error_code) for one in response.topics] == [("orders", ErrorCode.NONE)]
+
+
+async def test_a_new_topic_does_not_wait_for_those_that_were_there_before(autojump_clock: MockClock) -> None:
+    api = fresh_api()
+    api.metadata.awaited.add("orders")
+    api.metadata.update(told_of_one_broker("new"))
+    begun = autojump_clock.current_time()
+    assert (await api.tell(call_for_metadata("new"))).topics[0].error_code == ErrorCode.NONE
+    assert autojump_clock.current_time() == begun
+
+
+async def test_a_topic_that_was_deleted_meanwhile_is_waited_for_once(autojump_clock: MockClock) -> None:
+    api = fresh_api()
+    api.metadata.awaited.add("orders")
+    api.metadata.update(told_of_one_broker())
+    begun = autojump_clock.current_time()
+    for _ in range(2):
+        response = await api.tell(call_for_metadata("orders"))
+        assert response.topics[0].error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
     assert autojump_clock.current_time() - begun == pytest.approx(FIRST_WORD_S)

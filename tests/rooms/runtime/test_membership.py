@@ -32,12 +32,14 @@ class Member:
 
     def __init__(self, broker_id: int, port: int) -> None:
         self.epochs: list[int] = []
+        self.awaited: list[str] = []
         self.standing = Standing()
         endpoint = nodes.Endpoint("PLAINTEXT", "localhost", port)
         self.membership = Membership(
             registration.Registrar(nodes.BrokerRegistration(BrokerId(broker_id), (endpoint,))),
             self.standing,  # type: ignore[arg-type]
             self.epochs.append,
+            self.awaited.extend,
             session_timeout_ms=6000,
         )
 
@@ -59,6 +61,15 @@ async def test_it_registers_and_then_stands_for_controller(grove: Grove, nursery
         assert nodes.Feature.decode((await session.read(nodes.FEATURE)).data) == nodes.Feature()
         assert member.membership.features_epoch == 0
         nursery.cancel_scope.cancel()
+
+
+async def test_topics_that_are_there_when_it_comes_are_awaited(grove: Grove, nursery: trio.Nursery) -> None:
+    member = Member(3, 9092)
+    async with grove.session() as session:
+        await session.ensure(nodes.topic_path("orders"))
+        nursery.start_soon(member.membership.serve, session)
+        await member.standing.stood.wait()
+        assert member.awaited == ["orders"]
 
 
 async def test_an_address_that_another_broker_has_is_refused(grove: Grove, nursery: trio.Nursery) -> None:
