@@ -17,6 +17,7 @@ class MemoryDisk:
     def __init__(self, clock: Callable[[], int] = lambda: 0) -> None:
         self.files: dict[str, bytearray] = {}
         self.durable: dict[str, bytes] = {}
+        self.reserved: dict[str, int] = {}
         self.fail_next = False
         self._calls_left: int | None = None
         self.syncs = 0
@@ -26,6 +27,11 @@ class MemoryDisk:
 
     def create(self, name: str) -> None:
         self.append(name, b"")
+
+    def reserve(self, name: str, size_bytes: int) -> None:
+        self._writing(name)
+        self.files.setdefault(name, bytearray())
+        self.reserved[name] = size_bytes
 
     def append(self, name: str, data: Buffer) -> None:
         self._writing(name)
@@ -39,6 +45,7 @@ class MemoryDisk:
 
     def truncate(self, name: str, size_bytes: int) -> None:
         self._writing(name)
+        self.reserved.pop(name, None)
         file = self._file(name)
         file.extend(bytes(max(0, size_bytes - len(file))))
         del file[size_bytes:]

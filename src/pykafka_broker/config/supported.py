@@ -22,6 +22,7 @@ TOPIC_KEYS = _rooms(
         delete.retention.ms file.delete.delay.ms flush.messages index.interval.bytes max.compaction.lag.ms
         max.message.bytes message.timestamp.after.max.ms message.timestamp.before.max.ms
         message.timestamp.difference.max.ms message.timestamp.type min.cleanable.dirty.ratio min.compaction.lag.ms
+        preallocate
         retention.bytes retention.ms segment.bytes segment.index.bytes segment.jitter.ms segment.ms
     """,
     runtime="""

@@ -31,8 +31,6 @@ class CompactionSettings(SegmentSettings, Protocol):
     @property
     def cleanup_policy(self) -> tuple[str, ...]: ...
     @property
-    def segment_bytes(self) -> int: ...
-    @property
     def min_cleanable_dirty_ratio(self) -> float: ...
     @property
     def min_compaction_lag_ms(self) -> int: ...
@@ -146,6 +144,8 @@ def compact(
         for segment in old:
             yield from _clean_into(new, segment, batch_filter)
         new.seal()
+        if settings.preallocate:
+            new.give_room_back()
         groups.append(Group(old, new))
     before = sum(segment.size_bytes for segment in scope)
     return Compacted(groups, clean_up_to, before, sum(group.new.size_bytes for group in groups), cuts)

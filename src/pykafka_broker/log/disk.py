@@ -25,6 +25,10 @@ class Disk(Protocol):
         """See to it that there is a file, an empty one if it is new."""
         ...
 
+    def reserve(self, name: str, size_bytes: int) -> None:
+        """Have the device keep room for a file to grow to this size, where it can; the file's length stays."""
+        ...
+
     def append(self, name: str, data: Buffer) -> None:
         """Write at the end of a file, which is created if it is not there; all of it or ``OSError``."""
         ...
@@ -38,7 +42,7 @@ class Disk(Protocol):
         ...
 
     def truncate(self, name: str, size_bytes: int) -> None:
-        """Forget everything from ``size_bytes`` on."""
+        """Forget everything from ``size_bytes`` on, and room that was reserved beyond."""
         ...
 
     def replace(self, name: str, data: Buffer) -> None:

@@ -651,6 +651,8 @@ class PartitionLog:
             active = self._segments.active
             if active.seal():
                 self._unsynced.update(active.files())
+            if self.settings.preallocate:
+                active.give_room_back()
             if self.log_end_offset > max(self._snapshots.offsets, default=0):
                 self._unsynced.add(self._snapshots.write(self.log_end_offset, self._producers))
                 self._snapshots.keep(self._segments.bases)

@@ -341,6 +341,10 @@ class Segment:
         self.times.add(*self.max_timestamp)
         return self.flush()
 
+    def give_room_back(self) -> None:
+        """Let go what was reserved on the device behind the last batch."""
+        self._disk.truncate(self.name, self.size_bytes)
+
     def flush(self) -> bool:
         """Write index entries that wait in memory; false if there are none."""
         wrote_offsets, wrote_times = self.index.flush(), self.times.flush()

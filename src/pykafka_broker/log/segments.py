@@ -24,11 +24,15 @@ class SegmentSettings(Protocol):
     def index_interval_bytes(self) -> int: ...
     @property
     def segment_index_bytes(self) -> int: ...
+    @property
+    def segment_bytes(self) -> int: ...
+    @property
+    def preallocate(self) -> bool: ...
 
 
 def create_segment(disk: Disk, base_offset: int, settings: SegmentSettings, now: Millis, ending: str = "") -> Segment:
-    """A new, empty segment with its files."""
-    return Segment.create(
+    """A new, empty segment with its files; with ``preallocate`` there is room on the device for all of it."""
+    segment = Segment.create(
         disk,
         base_offset,
         created_ms=now,
@@ -36,6 +40,9 @@ def create_segment(disk: Disk, base_offset: int, settings: SegmentSettings, now:
         index_limit_bytes=settings.segment_index_bytes,
         ending=ending,
     )
+    if settings.preallocate:
+        disk.reserve(segment.name, settings.segment_bytes)
+    return segment
 
 
 class Segments(Sequence[Segment]):
@@ -156,6 +163,8 @@ class Segments(Sequence[Segment]):
         """Complete the active segment, which is given back, and begin a new one."""
         old = self.active
         old.seal()
+        if settings.preallocate:
+            old.give_room_back()
         self._begin(base_offset, settings, now)
         return old
 

@@ -13,6 +13,7 @@ from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import NO_TOPIC_ID, TopicId
 from pykafka_broker.model.time import Millis
 from pykafka_broker.wire.batch import HEADER_BYTES, CorruptBatch, Record, build, headers, read_header
+from tests.doubles.memory_disk import MemoryDisk
 from tests.doubles.sample_log import SampleLog, batch, read_back
 
 TOPIC = TopicId(UUID("cec8a6c2-7c17-4248-9a18-d25c1b56ee50"))
@@ -222,6 +223,46 @@ def test_a_segment_is_rolled_when_an_index_is_full() -> None:
     for segment in sample.log.segments:
         assert len(segment.times.entries()) <= 2
     assert len(sample.values()) == 12
+
+
+def test_segments_roll_earlier_by_the_partitions_jitter_but_no_more_than_the_topic_allows() -> None:
+    sample = SampleLog(segment_ms=1_000, segment_jitter_ms=300)
+    rolled = []
+    for jitter_ms in (0, 200, 900):
+        sample.log = sample.opened(jitter_ms=jitter_ms)
+        sample.log.roll(sample.now)
+        begun = sample.now
+        sample.append(b"first")
+        before = len(sample.log.segments)
+        while len(sample.log.segments) == before:
+            sample.now = Millis(sample.now + 50)
+            sample.append(b"more")
+        rolled.append(sample.now - begun)
+    assert rolled == [1_050, 850, 750]
+
+
+def test_a_preallocated_segment_has_its_room_from_the_beginning_and_gives_the_rest_back_when_it_is_done() -> None:
+    disk = MemoryDisk()
+    sample = SampleLog(disk, preallocate=True, segment_bytes=10_000)
+    first, second = f"{0:020d}.log", f"{1:020d}.log"
+    assert disk.reserved == {first: 10_000}
+    sample.append(b"a")
+    sample.log.roll(sample.now)
+    assert disk.reserved == {second: 10_000}
+    sample.log.close()
+    assert disk.reserved == {}
+    assert sample.opened().log_end_offset == 1
+
+
+def test_index_entries_stand_as_far_apart_as_the_topic_says() -> None:
+    entries = []
+    for interval in (0, 400, 4_096):
+        sample = SampleLog(index_interval_bytes=interval)
+        for _ in range(20):
+            sample.append(b"v" * 100)
+        entries.append(len(sample.log.segments.active.index))
+    # A batch has 171 bytes; an entry is due when more than the interval was written since the last one.
+    assert entries == [19, 6, 0]
 
 
 def test_rolling_an_empty_segment_changes_nothing(sample: SampleLog) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,30 @@ def test_a_file_is_made_empty_and_left_alone_if_it_is_there(disk: Disk) -> None:
     disk.append("a", b"x")
     disk.create("a")
     assert disk.sizes() == {"a": 1}
+
+
+def test_reserving_room_changes_nothing_that_one_reads(disk: Disk) -> None:
+    disk.reserve("a", 1 << 20)
+    assert disk.sizes() == {"a": 0}
+    disk.append("a", b"x")
+    disk.reserve("a", 1 << 20)
+    assert disk.read("a", 0, 100) == b"x"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such call")
+def test_reserved_blocks_are_the_files_until_it_is_cut_to_its_length(tmp_path: Path) -> None:
+    disk = FileDisk(tmp_path, OpenFiles())
+    disk.reserve("a", 1 << 20)
+    disk.append("a", b"x")
+    assert os.stat(tmp_path / "a").st_blocks * 512 >= 1 << 20
+    disk.truncate("a", 1)
+    assert os.stat(tmp_path / "a").st_blocks * 512 < 1 << 16
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such call")
+def test_room_that_there_is_not_cannot_be_reserved(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"No space left|File too large"):
+        FileDisk(tmp_path, OpenFiles()).reserve("a", 1 << 60)
 
 
 def test_reading_a_file_that_is_not_there_is_an_error(disk: Disk) -> None:
