@@ -299,6 +299,7 @@ class _Broker:
         )
         self.configs.on_topic.append(self._configure)
         self.configs.on_broker.append(lambda _settings: self._configure(None))
+        self.configs.on_broker.append(self.keeper.cleaner.configure)
         self.leaderships.on_lead = self._lead
         self.leaderships.on_resign = self._resign
         self.leaderships.on_gone = lambda partitions: services.start_soon(self._forget, partitions)

@@ -66,7 +66,8 @@ BROKER_KEYS = _rooms(
     """,
     runtime="""
         alter.log.dirs.replication.quota.window.num alter.log.dirs.replication.quota.window.size.seconds
-        log.cleaner.backoff.ms log.cleaner.enable
+        log.cleaner.backoff.ms log.cleaner.dedupe.buffer.size log.cleaner.enable log.cleaner.io.buffer.load.factor
+        log.cleaner.io.max.bytes.per.second log.cleaner.threads
         log.flush.offset.checkpoint.interval.ms log.flush.scheduler.interval.ms
         log.flush.start.offset.checkpoint.interval.ms log.initial.task.delay.ms log.retention.check.interval.ms
         num.partitions offsets.topic.num.partitions offsets.topic.replication.factor offsets.topic.segment.bytes
@@ -94,6 +95,7 @@ SUPPORTED: Mapping[str, str] = MappingProxyType(
 
 ACCEPTED = frozenset(
     (
+        "log.cleaner.io.buffer.size",
         "log.message.format.version",
         "num.io.threads",
         "num.network.threads",

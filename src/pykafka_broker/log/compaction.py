@@ -2,7 +2,8 @@
 
 A round first notes the newest offset of each key among the dirty segments, then writes all segments below the end of
 that range anew, without what is superseded, and leaves it to the partition to put them in place. It is a generator
-that gives way often, so that its driver can let others run; it reads only sealed segments, which do not change. What
+that gives way often, telling how many bytes it has read and written since, so that its driver can let others run and
+hold it back; it reads only sealed segments, which do not change. What
 stays of one batch is ``batch_filter``'s to say.
 """
 
@@ -125,7 +126,7 @@ def compact(
     *,
     cuts: int = 0,
     keys_limit: int = KEYS_LIMIT,
-) -> Generator[None, None, Compacted]:
+) -> Generator[int, None, Compacted]:
     """One round; the new segments' files have the ending ``.cleaned`` and must be synced before they are adopted.
 
     ``cuts`` is handed through. A segment that is deleted meanwhile is a ``FileNotFoundError``.
@@ -153,7 +154,7 @@ def compact(
 
 def _newest_offsets(
     scope: Sequence[Segment], aborted: Sequence[Aborted], dirt: Dirt, keys_limit: int
-) -> Generator[None, None, tuple[dict[bytes, int], int, int]]:
+) -> Generator[int, None, tuple[dict[bytes, int], int, int]]:
     """The newest offset of each key in the dirty part; up to where all keys are known, and what is clean by that."""
     newest: dict[bytes, int] = {}
     transactions = CleanedTransactions(aborted)
@@ -170,18 +171,18 @@ def _newest_offsets(
                     if record.key is not None:
                         newest[key_digest(record.key)] = record.offset
             known_up_to = header.next_offset
-            yield
+            yield header.size_bytes
     return newest, known_up_to, dirt.end
 
 
-def _clean_into(new: Segment, old: Segment, batch_filter: BatchFilter) -> Generator[None, None, None]:
+def _clean_into(new: Segment, old: Segment, batch_filter: BatchFilter) -> Generator[int, None, None]:
     for position, header in old.batches(old.base_offset):
         kept = batch_filter.keep(header, old.read(position, header.size_bytes))
         if kept.batch is not None:
             new.append(kept.batch, header.last_offset, read_header(kept.batch).max_timestamp)
         if kept.aborted is not None:
             new.aborted.add(kept.aborted)
-        yield
+        yield header.size_bytes + len(kept.batch or b"")
 
 
 def _grouped(segments: Sequence[Segment], settings: CompactionSettings) -> Iterator[list[Segment]]:

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from pykafka_broker.log import lookups, partition_metadata, retention
-from pykafka_broker.log.compaction import Compacted, Dirt, compact, measure
+from pykafka_broker.log.compaction import KEYS_LIMIT, Compacted, Dirt, compact, measure
 from pykafka_broker.log.disk import Buffer, Disk
 from pykafka_broker.log.epochs import Epochs
 from pykafka_broker.log.loading import EPOCHS_FILE, Loaded, Loading, Note, marker_in, replay
@@ -543,9 +543,21 @@ class PartitionLog:
             last_stable_offset=self.last_stable_offset,
         )
 
-    def compaction(self, dirt: Dirt, now: Millis) -> Generator[None, None, Compacted]:
-        """A round of compaction in small steps; what it gives is for ``adopt``, once its files are synced."""
-        return compact(self._disk, tuple(self._segments), dirt, now, self.settings, self._producers, cuts=self._cuts)
+    def compaction(self, dirt: Dirt, now: Millis, keys_limit: int = KEYS_LIMIT) -> Generator[int, None, Compacted]:
+        """A round of compaction in small steps, each of which tells the bytes read and written.
+
+        What it gives in the end is for ``adopt``, once its files are synced.
+        """
+        return compact(
+            self._disk,
+            tuple(self._segments),
+            dirt,
+            now,
+            self.settings,
+            self._producers,
+            cuts=self._cuts,
+            keys_limit=keys_limit,
+        )
 
     def adopt(self, done: Compacted, now: Millis) -> bool:
         """Put compacted segments in the place of theirs; false if those were deleted or cut meanwhile."""

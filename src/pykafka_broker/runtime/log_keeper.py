@@ -26,7 +26,7 @@ from pykafka_broker.model.outcome import Fact, Level
 from pykafka_broker.model.time import Millis
 from pykafka_broker.runtime.changes import Changes
 from pykafka_broker.runtime.clock import Clock
-from pykafka_broker.runtime.log_cleaner import LogCleaner
+from pykafka_broker.runtime.log_cleaner import CleanerSettings, LogCleaner
 from pykafka_broker.store import checkpoints
 from pykafka_broker.store.directories import DirectoryError, LogDirectory
 from pykafka_broker.store.files import FileDisk, OpenFiles, sync_directory
@@ -37,7 +37,7 @@ _TIDY_MS = 1_000
 """How often rolled segments to flush and deleted files to remove are looked for."""
 
 
-class KeeperSettings(Protocol):
+class KeeperSettings(CleanerSettings, Protocol):
     """What of the broker's settings matters here; ``BrokerSettings`` has it."""
 
     @property
@@ -54,8 +54,6 @@ class KeeperSettings(Protocol):
     def log_initial_task_delay_ms(self) -> int: ...
     @property
     def log_cleaner_enable(self) -> bool: ...
-    @property
-    def log_cleaner_backoff_ms(self) -> int: ...
     @property
     def producer_id_expiration_ms(self) -> int: ...
 
@@ -119,6 +117,7 @@ class LogKeeper:
         self._written: dict[tuple[LogDirectory, str], dict[TopicPartition, int]] = {}
         self.clean_up_to: dict[TopicPartition, int] = {}
         """Offsets below which compacted topics are clean (``log_cleaner``)."""
+        self.cleaner = LogCleaner(self, clock, settings)
         self._checkpointing = trio.Lock()
         self._is_open = False
         self._token: trio.lowlevel.TrioToken | None = None
@@ -525,7 +524,7 @@ class LogKeeper:
             for delay_ms, interval_ms, task in rhythm:
                 nursery.start_soon(_every, max(delay_ms, 1), max(interval_ms, 1), task)
             if settings.log_cleaner_enable:
-                nursery.start_soon(LogCleaner(self, self._clock).run, settings.log_cleaner_backoff_ms)
+                nursery.start_soon(self.cleaner.run)
 
     async def tidy(self) -> None:
         """Sync the segments that were rolled, and remove files and directories whose delay has passed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from uuid import UUID
 
@@ -16,11 +16,10 @@ from pykafka_broker.model.names import TopicId, TopicPartition
 from pykafka_broker.model.outcome import Fact
 from pykafka_broker.model.time import Millis
 from pykafka_broker.runtime.changes import Changes
-from pykafka_broker.runtime.log_cleaner import LogCleaner
 from pykafka_broker.runtime.log_keeper import LogKeeper, kept_logs
 from pykafka_broker.store.meta import Meta
 from pykafka_broker.wire.batch import Record, build
-from tests.doubles.inline_worker import InlineWorker
+from tests.doubles.inline_worker import InlineWorker, Result
 
 NOW = Millis(1_000_000)
 SETTINGS = TopicSettings(cleanup_policy=("compact",), segment_bytes=400)
@@ -41,7 +40,7 @@ class Story:
             self.facts.append,
             worker=InlineWorker(),
         )
-        self.cleaner = LogCleaner(self.keeper, lambda: NOW)
+        self.cleaner = self.keeper.cleaner
 
     def fill(self, partition: TopicPartition, count: int = 20, settings: TopicSettings = SETTINGS) -> None:
         log = self.keeper.create(partition, TopicId(UUID(int=1)), settings)
@@ -97,6 +96,59 @@ async def test_it_happens_by_itself_after_a_while(story: Story, autojump_clock: 
         await trio.sleep(2)
         assert story.compacted() == ["a-0"]
         nursery.cancel_scope.cancel()
+
+
+async def test_no_more_is_read_and_written_in_a_second_than_is_allowed(
+    story: Story, autojump_clock: trio.testing.MockClock
+) -> None:
+    story.fill(A)
+    moved_bytes = 2 * (story.keeper.logs[A].size_bytes - story.keeper.logs[A].segments[-1].size_bytes)
+    story.cleaner.configure(BrokerSettings(log_cleaner_io_max_bytes_per_second=100.0))
+    begun = autojump_clock.current_time()
+    await story.cleaner.compact()
+    assert story.compacted() == ["a-0"]
+    # Every byte is read twice, and of what is left something is written.
+    assert moved_bytes / 100 <= autojump_clock.current_time() - begun <= 1.5 * moved_bytes / 100
+
+
+async def test_a_small_table_of_keys_takes_more_rounds(story: Story) -> None:
+    story.fill(A)
+    story.cleaner.configure(
+        BrokerSettings(log_cleaner_dedupe_buffer_size=24 * 4, log_cleaner_io_buffer_load_factor=0.5)
+    )
+    marks = []
+    while not marks or story.keeper.clean_up_to[A] > marks[-1]:
+        marks.append(story.keeper.clean_up_to.get(A, 0))
+        await story.cleaner.compact()
+    assert len(marks) > 3
+    assert len(story.keeper.logs[A].segments) < 4
+
+
+class SlowWorker(InlineWorker):
+    """Takes a second for everything, and knows how much of it went on at once."""
+
+    def __init__(self) -> None:
+        self.running = self.most = 0
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await trio.sleep(1)
+        self.running -= 1
+        return work()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+async def test_as_many_logs_are_compacted_at_a_time_as_there_are_threads(
+    story: Story, autojump_clock: trio.testing.MockClock, threads: int
+) -> None:
+    for index in range(3):
+        story.fill(TopicPartition("t", index))
+    story.keeper.worker = worker = SlowWorker()
+    story.cleaner.configure(BrokerSettings(log_cleaner_threads=threads))
+    await story.cleaner.compact()
+    assert len(story.compacted()) == 3
+    assert worker.most == threads
 
 
 async def test_what_was_clean_is_known_after_a_restart(tmp_path: Path) -> None:
