@@ -254,7 +254,8 @@ class PartitionLog:
         """Write what a producer or coordinator brings, as the leader; ``batches`` is changed in place if it can be.
 
         Raises :class:`KafkaError` if it is refused; see ``validation.validate`` and ``Producers.check``. With
-        ``Origin.REPLICATION`` the batches have their offsets and epochs already and are written as they are.
+        ``Origin.REPLICATION`` the batches have their offsets and epochs already and are written as they are; the first
+        one in an empty log may begin before its start, which then lies there until it is moved on.
         """
         if self.is_offline:
             raise self._storage_error()
@@ -287,18 +288,26 @@ class PartitionLog:
                 found.append((header, view[position : position + header.size_bytes]))
         if not found:
             return Appended(self.log_end_offset, self.log_end_offset - 1, -1, self.log_start_offset)
-        expected = self.log_end_offset
+        first = found[0][0]
+        begins_within = (
+            first.base_offset < self.log_end_offset < first.next_offset and self.log_start_offset == self.log_end_offset
+        )
+        expected = first.base_offset if begins_within else self.log_end_offset
         for header, batch in found:
             if header.base_offset < expected:
                 raise OffsetsOutOfOrder(f"{self.partition} ends at {expected}, the leader sent {header.base_offset}")
             if not crc_is_right(batch):
                 raise CorruptBatch(f"Record is corrupt (stored crc = {header.crc}) in topic partition {self.partition}")
             expected = header.next_offset
+        if begins_within:
+            # Records were deleted up to the middle of a batch, and the batch is still whole at the leader
+            # (``Partition.appendRecordsToFollowerOrFutureReplica``).
+            self.restart_at(first.base_offset, now)
         for header, batch in found:
             if header.leader_epoch > self._epochs.latest:
                 self._assign_epoch(header.leader_epoch, header.base_offset)
             self._write(now, batch, header, header.base_offset, marker_in(header, batch))
-        return Appended(found[0][0].base_offset, self.log_end_offset - 1, -1, self.log_start_offset)
+        return Appended(first.base_offset, self.log_end_offset - 1, -1, self.log_start_offset)
 
     def _write(
         self,

@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 
 from pykafka_broker.log.follower import Question
-from pykafka_broker.model.errors import ErrorCode
-from pykafka_broker.model.names import NO_TOPIC_ID, TopicId, TopicPartition
+from pykafka_broker.model.errors import ErrorCode, KafkaError
+from pykafka_broker.model.names import NO_TOPIC_ID, Offset, TopicId, TopicPartition
 from pykafka_broker.model.time import Millis
 from pykafka_broker.wire import messages
 from tests.doubles.replica_broker import T0, ReplicaBroker
@@ -165,6 +165,35 @@ def test_a_follower_whose_end_lies_before_the_leaders_start_begins_anew_there(pa
         pair.two.asks(pair.one)
     log = pair.two.part().log
     assert (log.log_start_offset, log.log_end_offset) == (3, 5)
+
+
+def test_a_follower_begins_with_the_whole_batch_in_which_the_leaders_log_starts(pair: Pair) -> None:
+    pair.leads(1, 0, isr=(1,))
+    pair.one.appends(b"a", b"b", b"c", b"d")
+    pair.one.appends(b"e")
+    pair.one.part().delete_records(Offset(2))
+    for _ in range(8):
+        pair.two.asks(pair.one)
+    pair.are_equal()
+    log = pair.two.part().log
+    assert (log.log_start_offset, log.high_watermark) == (2, 5)
+    assert pair.one.proposals, "and it is about to join those in sync"
+    with pytest.raises(KafkaError):
+        log.read(1, 100)
+
+
+def test_batches_that_overlap_what_a_follower_has_are_not_taken(pair: Pair) -> None:
+    pair.leads(1, 0)
+    pair.one.appends(b"a", b"b")
+    pair.two.catches_up(pair.one)
+    question = pair.question()
+    pair.one.appends(b"c")
+    answer = pair.one.reply(question)
+    records = answer.responses[0].partitions[0].records
+    records[:8] = (1).to_bytes(8, "big")
+    pair.takes(question, answer)
+    assert pair.two.part().log.log_end_offset == 2
+    assert len(pair.two.followers[pair.one.me]) == 0
 
 
 def test_a_follower_ahead_of_a_leader_without_epochs_is_cut_to_it(pair: Pair) -> None:
