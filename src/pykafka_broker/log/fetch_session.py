@@ -54,17 +54,22 @@ class FetchSession:
     ) -> tuple[list[messages.FetchRequest.Topic], list[messages.FetchRequest.ForgottenTopic]]:
         """The topics of the next request: these wishes, and those that are none any more."""
         request = messages.FetchRequest
-        gone: dict[str, messages.FetchRequest.ForgottenTopic] = {}
-        for partition in forgotten:
+        gone: dict[TopicId | str, messages.FetchRequest.ForgottenTopic] = {}
+        # To the leader, a topic that was made anew is another one than that of which it has been told.
+        made_anew = [
+            one for one, wish in wishes.items() if one in self.told and self.told[one].topic_id != wish.topic_id
+        ]
+        for partition in (*forgotten, *made_anew):
             wish = self.told.pop(partition, None)
             self._nameless.discard(partition)
             if wish is None or self.is_full:
                 continue
-            lost = gone.get(partition.topic)
+            name = _name(partition, wish)
+            lost = gone.get(name)
             if lost is None:
-                lost = gone[partition.topic] = request.ForgottenTopic(topic=partition.topic, topic_id=wish.topic_id)
+                lost = gone[name] = request.ForgottenTopic(topic=partition.topic, topic_id=wish.topic_id)
             lost.partitions.append(partition.partition)
-        topics: dict[str, messages.FetchRequest.Topic] = {}
+        topics: dict[TopicId | str, messages.FetchRequest.Topic] = {}
         for partition, wish in wishes.items():
             if not self.is_full and self.told.get(partition) == wish:
                 continue
@@ -74,9 +79,10 @@ class FetchSession:
             else:
                 self._nameless.discard(partition)
                 self._names[wish.topic_id] = partition.topic
-            topic = topics.get(partition.topic)
+            name = _name(partition, wish)
+            topic = topics.get(name)
             if topic is None:
-                topic = topics[partition.topic] = request.Topic(topic=partition.topic, topic_id=wish.topic_id)
+                topic = topics[name] = request.Topic(topic=partition.topic, topic_id=wish.topic_id)
             topic.partitions.append(
                 request.Partition(
                     partition=partition.partition,
@@ -101,3 +107,8 @@ class FetchSession:
             return
         self.session_id = session_id
         self.epoch = 1 if self.epoch == _LARGEST_EPOCH else self.epoch + 1
+
+
+def _name(partition: TopicPartition, wish: Wish) -> TopicId | str:
+    """What tells the leader which topic is meant."""
+    return partition.topic if wish.topic_id == NO_TOPIC_ID else wish.topic_id

@@ -196,6 +196,23 @@ def test_batches_that_overlap_what_a_follower_has_are_not_taken(pair: Pair) -> N
     assert len(pair.two.followers[pair.one.me]) == 0
 
 
+def test_a_topic_that_was_made_anew_while_the_leader_was_asked_is_asked_for_by_its_new_id_alone(pair: Pair) -> None:
+    pair.leads(1, 0)
+    question = pair.question()
+    pair.takes(question, pair.one.reply(question))
+    question = pair.question()
+    answer = pair.one.reply(question)
+    follower, old = pair.two.followers[pair.one.me], pair.two.part().topic_id
+    follower.unfollow(T0)
+    pair.two.part().topic_id = TopicId(UUID(int=5))
+    follower.follow(pair.now, pair.two.part())
+    pair.takes(question, answer)
+    asked = pair.question()
+    (topic,) = asked.body.topics
+    assert topic.topic_id == UUID(int=5)
+    assert [(gone.topic_id, gone.partitions) for gone in asked.body.forgotten_topics_data] == [(old, [0])]
+
+
 def test_a_follower_ahead_of_a_leader_without_epochs_is_cut_to_it(pair: Pair) -> None:
     pair.leads(1, 0)
     pair.one.appends(b"a", b"b")
