@@ -22,7 +22,10 @@ def no_selection(leadership: Leadership, rack: str, listener: str, offset: int) 
 
 
 def rack_aware(leadership: Leadership, rack: str, listener: str, offset: int) -> BrokerId | None:
-    """The most caught-up replica of the rack that has the offset and can be reached through the listener."""
+    """The most caught-up replica of the rack that is in sync, has the offset and can be reached through the listener.
+
+    One that is not in sync could fall behind for ever, and take its consumers with it.
+    """
     around = leadership.surroundings
     brokers = around.metadata.brokers
     mine = brokers.get(leadership.me)
@@ -32,7 +35,8 @@ def rack_aware(leadership: Leadership, rack: str, listener: str, offset: int) ->
     found = [
         (replica.log_end_offset, replica.last_caught_up_ms - now, replica.broker)
         for replica in leadership.followers
-        if replica.log_start_offset <= offset <= replica.log_end_offset
+        if replica.broker in leadership.isr
+        and replica.log_start_offset <= offset <= replica.log_end_offset
         and (broker := brokers.get(replica.broker)) is not None
         and broker.rack == rack
         and listener in broker.listeners

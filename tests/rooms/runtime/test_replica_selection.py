@@ -30,6 +30,12 @@ def test_a_reader_stays_where_no_follower_of_its_rack_has_the_offset() -> None:
     assert rack_aware(part, "elsewhere", "PLAINTEXT", 0) is None
 
 
+def test_a_reader_is_not_sent_to_a_follower_that_is_not_in_sync() -> None:
+    broker = leader()
+    broker.part().isr_confirmed(0, 1, (1, 3))  # type: ignore[arg-type]
+    assert rack_aware(broker.part(), "rack2", "PLAINTEXT", 3) is None
+
+
 def test_a_reader_in_the_rack_of_the_leader_stays() -> None:
     assert rack_aware(leader().part(), "rack1", "PLAINTEXT", 0) is None
 
