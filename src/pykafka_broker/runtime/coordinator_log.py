@@ -29,6 +29,8 @@ from pykafka_broker.wire.compression import Codec
 
 _API_VERSION = 11
 """What a coordinator writes is as new as the newest producer's."""
+_AT_ONCE_BYTES = 32 * 1024
+"""After so much has been applied, whatever else the broker has to do comes first: this takes some milliseconds."""
 _RECORD_OVERHEAD_BYTES = 32
 _BATCH_OVERHEAD_BYTES = 128
 
@@ -78,9 +80,9 @@ class PartitionMemory:
         raise KafkaError(ErrorCode.REQUEST_TIMED_OUT)
 
     async def replay(self, apply: Apply) -> None:
-        """Give every record to ``apply``, reading a buffer at a time and letting others run in between."""
+        """Give every record to ``apply``, reading a buffer at a time and letting others run every few batches."""
         log = self._leadership.log
-        offset = log.log_start_offset
+        offset, applied = log.log_start_offset, 0
         transactions = _Transactions(apply)
         while offset < log.log_end_offset:
             log = self._leadership.log  # it may have moved to another log directory
@@ -90,6 +92,10 @@ class PartitionMemory:
             for position, header in _whole_batches(data):
                 transactions.take(header, data[position : position + header.size_bytes])
                 offset = header.next_offset
+                applied += header.size_bytes
+                if applied >= _AT_ONCE_BYTES:
+                    applied = 0
+                    await trio.lowlevel.checkpoint()
             if offset == before:
                 break
             await trio.lowlevel.checkpoint()

@@ -79,6 +79,30 @@ async def test_a_long_log_is_read_a_buffer_at_a_time(partitions: Partitions) -> 
     assert [int(key) for key, _ in await read(memory)] == list(range(50))
 
 
+async def test_others_run_while_a_buffer_full_of_records_is_applied(
+    partitions: Partitions, nursery: trio.Nursery
+) -> None:
+    memory = PartitionMemory(leadership(partitions), clock)
+    for number in range(20):
+        await memory.append([(b"%d" % number, b"x" * 50_000)])
+    seen: list[int] = []
+    applied = 0
+
+    def apply(key: bytes, value: bytes | None) -> None:
+        nonlocal applied
+        applied += 1
+
+    async def look() -> None:
+        while applied < 20:
+            seen.append(applied)
+            await trio.lowlevel.checkpoint()
+
+    nursery.start_soon(look)
+    await memory.replay(apply)
+    gaps = [later - earlier for earlier, later in zip([0, *seen], [*seen, 20], strict=True)]
+    assert max(gaps) <= 2, "somebody else's turn came with every batch"
+
+
 async def test_what_is_not_replicated_in_time_is_uncertain(partitions: Partitions, autojump_clock: MockClock) -> None:
     led = leadership(partitions)
     led.followers.lead(
