@@ -27,7 +27,7 @@ JOINED_BYTES = 64 * 1024
 """Decisions that wait are stored together up to this size, so that none is cut where the log cuts its batches."""
 
 RELOAD_PAUSE_S = 1.0
-"""Between two attempts to load, and after a coordinator that broke down."""
+"""Between two attempts to load, and after a coordinator that broke down or never could store anything."""
 
 _STORE_ERRORS = {
     ErrorCode.UNKNOWN_TOPIC_OR_PARTITION: ErrorCode.COORDINATOR_NOT_AVAILABLE,
@@ -124,6 +124,8 @@ class Shard(Generic[C]):
         self._wakes_at: Millis | None = None
         self._term: trio.CancelScope | None = None
         self._has_broken = False
+        self._has_stored = False
+        """Whether this coordinator was able to store anything yet."""
 
     @property
     def is_loading(self) -> bool:
@@ -173,7 +175,8 @@ class Shard(Generic[C]):
                         await self._serve()
                     except KafkaError as error:
                         self._tell(Fact("CoordinatorLogFailed", Level.WARNING, {"error": error}))
-                        self._has_broken = self._coordinator is None
+                        # A log that takes nothing, for want of replicas perhaps, is not read again at every attempt.
+                        self._has_broken = self._coordinator is None or not self._has_stored
                     except Exception as error:
                         self._tell(Fact("CoordinatorBroke", Level.ERROR, {"error": repr(error)}))
                         self._has_broken = True
@@ -240,7 +243,7 @@ class Shard(Generic[C]):
         await self._log.replay(apply)
         now = self._clock()
         outcome = coordinator.loaded(now)
-        self._coordinator = coordinator
+        self._coordinator, self._has_stored = coordinator, False
         self._tell(Fact("CoordinatorLoaded", Level.DEBUG, {"records": read, "took_ms": now - started}))
         self._accept(outcome)
 
@@ -277,6 +280,7 @@ class Shard(Generic[C]):
             except KafkaError as error:
                 self._refuse_storing(KafkaError(_STORE_ERRORS.get(error.code, ErrorCode.NOT_COORDINATOR)))
                 raise
+            self._has_stored = True
         stored, self._storing = self._storing, []
         for decided in stored:
             self._settle(decided.replies)

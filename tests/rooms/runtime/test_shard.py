@@ -252,6 +252,19 @@ async def test_when_storing_fails_everybody_is_refused_and_the_log_counts(
     assert len(desk.made) == 2
 
 
+async def test_a_log_that_takes_nothing_is_not_read_again_at_every_attempt(
+    desk: Desk, autojump_clock: MockClock
+) -> None:
+    for _ in range(100):
+        desk.memory.fails_with = ErrorCode.NOT_ENOUGH_REPLICAS if not desk.shard.is_loading else None
+        await desk.asks(add(1))
+        await trio.sleep(0.1)
+    assert len(desk.made) <= 12, "ten seconds"
+    desk.memory.fails_with = None
+    await trio.sleep(1)
+    assert await desk.asks(add(1)) == 1
+
+
 async def test_a_refusal_of_the_coordinator_reaches_its_caller_only(desk: Desk) -> None:
     assert await desk.asks(Sum.refuse) == ErrorCode.INVALID_REQUEST
     assert await desk.asks(Sum.look) == 0
