@@ -39,6 +39,27 @@ _CONSUMER, _DEBUGGING = -1, -2
 """Replica ids of those who are no broker; a tool that looks for errors may ask any replica."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Deleting:
+    """Records deleted here, the answer about which waits until all live replicas have deleted them, too."""
+
+    answer: messages.DeleteRecordsResponse.PartitionResult
+    leadership: Leadership
+    wanted: Offset
+    term: int
+    """The leader's term in which they were: a later leader need not know of it."""
+
+    def is_done(self) -> bool:
+        """Whether nothing is to be waited for any more; the answer says then how it ended."""
+        try:
+            self.leadership.require_leadership(self.term)
+        except KafkaError as error:
+            self.answer.error_code, self.answer.low_watermark = error.code, NO_OFFSET
+            return True
+        self.answer.low_watermark = self.leadership.low_watermark
+        return self.answer.low_watermark >= self.wanted
+
+
 @dataclass(slots=True)
 class OffsetApi:
     """Every partition is asked for itself; one that fails does not spoil the others."""
@@ -144,7 +165,7 @@ class OffsetApi:
     async def delete_records(self, call: Call[Any]) -> messages.DeleteRecordsResponse:
         """Move the start of each log up to the offset asked; answers when all replicas have followed."""
         response = messages.DeleteRecordsResponse()
-        waiting: list[tuple[messages.DeleteRecordsResponse.PartitionResult, Leadership, Offset]] = []
+        waiting: list[_Deleting] = []
         for topic in call.body.topics:
             answers = []
             for asked in topic.partitions:
@@ -159,18 +180,19 @@ class OffsetApi:
                     wanted = leadership.delete_records(Offset(asked.offset))
                     answer.low_watermark = leadership.low_watermark
                     if leadership.low_watermark < wanted:
-                        waiting.append((answer, leadership, wanted))
+                        waiting.append(_Deleting(answer, leadership, wanted, leadership.term))
                 except KafkaError as error:
                     answer.error_code = error.code
             response.topics.append(messages.DeleteRecordsResponse.TopicResult(name=topic.name, partitions=answers))
         left = waiting
         with trio.move_on_after(max(call.body.timeout_ms, 0) / 1000):
-            while left := [one for one in left if one[1].low_watermark < one[2]]:
-                await self.changes.wait([leadership.partition for _answer, leadership, _wanted in left])
-        for answer, leadership, wanted in waiting:
-            answer.low_watermark = leadership.low_watermark
-            if answer.low_watermark < wanted:
-                answer.error_code, answer.low_watermark = ErrorCode.REQUEST_TIMED_OUT, NO_OFFSET
+            while left := [one for one in left if not one.is_done()]:
+                await self.changes.wait([one.leadership.partition for one in left])
+        for one in left:
+            if one.is_done():
+                # The replica that was behind has died meanwhile.
+                continue
+            one.answer.error_code, one.answer.low_watermark = ErrorCode.REQUEST_TIMED_OUT, NO_OFFSET
         return response
 
     @staticmethod

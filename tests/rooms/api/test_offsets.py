@@ -10,7 +10,8 @@ import trio
 from pykafka_broker.api.offsets import OffsetApi
 from pykafka_broker.log.partition import Origin
 from pykafka_broker.model.errors import ErrorCode
-from pykafka_broker.model.names import TopicPartition
+from pykafka_broker.model.names import BrokerId, TopicPartition
+from pykafka_broker.runtime.leaderships import Leadership
 from pykafka_broker.wire import messages
 from pykafka_broker.wire.exchange import close_call
 from tests.rooms.api.conftest import Partitions, batch, call
@@ -125,11 +126,53 @@ async def deleted(api: OffsetApi, offset: int, topic: str = "orders") -> tuple[i
     return answer.error_code, answer.low_watermark
 
 
+FOLLOWER = BrokerId(1)
+
+
+def followed(partitions: Partitions) -> Leadership:
+    """``orders`` has a live follower that has all records from the first on."""
+    update = messages.UpdateMetadataRequest
+    endpoints = [update.Endpoint(port=9092, host="localhost", listener="PLAINTEXT")]
+    partitions.metadata.update(update(live_brokers=[update.Broker(id=one, endpoints=endpoints) for one in (0, 1)]))
+    leadership = partitions.leaderships.leader(TopicPartition("orders", 0))
+    both = (BrokerId(0), FOLLOWER)
+    leadership.followers.lead(partitions.now, BrokerId(0), both, both, 5, is_new_leader=True)
+    leadership.fetched(FOLLOWER, 5, 0)
+    return leadership
+
+
 async def test_records_are_deleted_up_to_an_offset(api: OffsetApi) -> None:
     assert await deleted(api, 2) == (0, 2)
     assert (await listed(api, -2)).offset == 2
     assert await deleted(api, 1) == (0, 2)
     assert await deleted(api, -1) == (0, 5)
+
+
+async def test_records_are_deleted_when_the_last_replica_has_done_so(
+    api: OffsetApi, partitions: Partitions, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    leadership = followed(partitions)
+    assert await deleted(api, 2) == (ErrorCode.REQUEST_TIMED_OUT, -1)
+
+    async def follow() -> None:
+        await trio.sleep(0.5)
+        leadership.fetched(FOLLOWER, 5, 3)
+
+    nursery.start_soon(follow)
+    assert await deleted(api, 3) == (0, 3)
+
+
+async def test_a_leader_deposed_while_records_are_deleted_does_not_know_that_they_are(
+    api: OffsetApi, partitions: Partitions, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    followed(partitions)
+
+    async def depose() -> None:
+        await trio.sleep(0.5)
+        partitions.leads("orders", leader=1, epoch=1)
+
+    nursery.start_soon(depose)
+    assert await deleted(api, 2) == (ErrorCode.NOT_LEADER_OR_FOLLOWER, -1)
 
 
 @pytest.mark.parametrize("offset", [6, -2])
