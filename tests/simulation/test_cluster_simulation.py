@@ -22,6 +22,9 @@ WHAT = (
 )
 """What befalls the world in bad times; more of it is mended than broken, so that something gets done."""
 
+WHAT_ELSE = (*WHAT, "trim", "trim", "trim", "wipe")
+"""The same where records are deleted, too, and disks replaced."""
+
 KEPT: tuple[int, ...] = (52, 164, 541)
 """Seeds that once found something."""
 
@@ -36,7 +39,9 @@ def seeds() -> list[int]:
 class Story:
     """One world from its beginning to its good end."""
 
-    def __init__(self, seed: int, brokers: int = 3) -> None:
+    def __init__(self, seed: int, brokers: int = 3, *, trims: bool = False) -> None:
+        self.trims = trims
+        """Whether records are deleted, and batches have several of them."""
         self.world = world = World(seed, brokers)
         for node in world.nodes.values():
             node.start()
@@ -55,13 +60,16 @@ class Story:
 
     def _produce(self) -> None:
         world = self.world
-        self.sent += 1
-        world.produce(world.random.choice(self.partitions), b"%d" % self.sent)
+        count = world.random.randint(1, 5) if self.trims else 1
+        values = [b"%d" % number for number in range(self.sent + 1, self.sent + 1 + count)]
+        self.sent += count
+        world.produce(world.random.choice(self.partitions), *values)
         if self.is_bad or world.random.random() < 0.2:
             world.later(world.random.uniform(2, 60), self._produce)
 
     def _check(self) -> None:
         self.world.check_promises()
+        self.world.look_at_what_is_exposed()
         self.world.later(997, self._check)
 
     def _do_something(self) -> None:
@@ -72,7 +80,7 @@ class Story:
         world.later(world.random.uniform(200, 6_000), self._do_something)
         node = world.random.choice(list(world.nodes.values()))
         other = world.random.choice(list(world.nodes.values()))
-        what = world.random.choice(WHAT)
+        what = world.random.choice(WHAT_ELSE if self.trims else WHAT)
         self.log.append(f"{world.now} {what} {node.me} {other.me}")
         self._does(what, node, other)
 
@@ -101,6 +109,11 @@ class Story:
                 world.loss = 0.2
             case "keep":
                 world.loss = 0.01
+            case "trim":
+                world.trim(world.random.choice(self.partitions))
+            case "wipe":
+                if not node.is_up and all(node.me not in state.isr for state in world.tree.states.values()):
+                    node.wipe()
 
     def all_is_mended(self) -> None:
         """Nothing goes wrong any more."""
@@ -145,9 +158,9 @@ class Story:
         )
 
 
-def run(seed: int, brokers: int = 3) -> Story:
+def run(seed: int, brokers: int = 3, *, trims: bool = False) -> Story:
     """Bad times, then good ones."""
-    story = Story(seed, brokers)
+    story = Story(seed, brokers, trims=trims)
     world = story.world
     try:
         story.until(world.now + BAD_TIMES_MS)
@@ -159,9 +172,17 @@ def run(seed: int, brokers: int = 3) -> Story:
         world.check_promises()
         for partition in story.partitions:
             isr = world.tree.states[partition].isr
-            copies = [contents(world.nodes[broker].logs.logs[partition]) for broker in isr]
+            start = max(world.nodes[broker].logs.logs[partition].log_start_offset for broker in isr)
+            copies = [
+                {
+                    offset: value
+                    for offset, value in contents(world.nodes[broker].logs.logs[partition]).items()
+                    if offset >= start
+                }
+                for broker in isr
+            ]
             assert all(copy == copies[0] for copy in copies), f"the replicas of {partition} differ"
-            assert sorted(copies[0]) == list(range(len(copies[0]))), f"{partition} has holes"
+            assert sorted(copies[0]) == list(range(start, start + len(copies[0]))), f"{partition} has holes"
     except BaseException as error:
         error.add_note(story.told())
         raise
@@ -174,6 +195,13 @@ def test_nothing_promised_is_lost_and_all_is_well_in_the_end(seed: int) -> None:
     story = run(seed)
     acked = sum(map(len, story.world.acked.values()))
     assert acked > 0, "no record was taken: nothing was tried"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", seeds())
+def test_nothing_is_lost_where_records_are_deleted_and_disks_replaced(seed: int) -> None:
+    story = run(seed, trims=True)
+    assert story.world.acked
 
 
 @pytest.mark.slow

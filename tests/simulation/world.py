@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -34,7 +34,7 @@ from pykafka_broker.log.partition import PartitionLog
 from pykafka_broker.log.slice import Isolation
 from pykafka_broker.log.validation import Origin
 from pykafka_broker.model.errors import ErrorCode, KafkaError
-from pykafka_broker.model.names import BrokerId, TopicId, TopicPartition
+from pykafka_broker.model.names import BrokerId, Offset, TopicId, TopicPartition
 from pykafka_broker.model.outcome import Fact, Ticket
 from pykafka_broker.model.time import Millis
 from pykafka_broker.runtime.leaderships import Leadership
@@ -86,6 +86,7 @@ class _Awaited:
 
     leadership: Leadership
     term: int
+    base_offset: int
     last_offset: int
     reply: Reply
 
@@ -324,17 +325,23 @@ class Node:
 
     # Producing
 
-    def produce(self, partition: TopicPartition, value: bytes, reply: Reply) -> None:
-        """Append a record with acks=all; the reply is its offset, or why not."""
+    def wipe(self) -> None:
+        """Give the process, which is down, an empty disk."""
+        self.logs = MemoryLogs()
+        self.checkpoint.clear()
+        self._seen.clear()
+
+    def produce(self, partition: TopicPartition, values: Sequence[bytes], reply: Reply) -> None:
+        """Append records, as one batch, with acks=all; the reply is the first one's offset, or why not."""
         try:
             part = self.broker.leaderships.leader(partition)
             part.require_enough_replicas()
-            batch = build([Record(timestamp=self.world.now, key=None, value=value)])
+            batch = build([Record(timestamp=self.world.now, key=None, value=value) for value in values])
             appended = part.append(self.world.now, batch, origin=Origin.CLIENT, api_version=9)
         except KafkaError as error:
             reply(error)
             return
-        self._awaited.append(_Awaited(part, part.term, appended.last_offset, reply))
+        self._awaited.append(_Awaited(part, part.term, appended.base_offset, appended.last_offset, reply))
 
     @staticmethod
     def _is_answered(one: _Awaited) -> bool:
@@ -347,7 +354,7 @@ class Node:
         except KafkaError as error:
             one.reply(error)
         else:
-            one.reply(one.last_offset)
+            one.reply(one.base_offset)
         return True
 
 
@@ -503,6 +510,10 @@ class World(Scheduler):
         self.loss = 0.01
         self.acked: dict[TopicPartition, dict[int, bytes]] = {}
         self.refused = 0
+        self.trimmed: dict[TopicPartition, int] = {}
+        """Up to where records were deleted."""
+        self.exposed: dict[TopicPartition, dict[int, bytes]] = {}
+        """Every record that a consumer could ever read."""
         self._leaders: dict[tuple[TopicPartition, int], BrokerId] = {}
         self._ids = itertools.count(1)
         self.nodes = {BrokerId(number): Node(self, number) for number in range(brokers)}
@@ -597,8 +608,8 @@ class World(Scheduler):
 
     # Producers
 
-    def produce(self, partition: TopicPartition, value: bytes) -> None:
-        """Send a record to whom some broker says is the leader; it is promised when that one acknowledges it."""
+    def produce(self, partition: TopicPartition, *values: bytes) -> None:
+        """Send a batch to whom some broker says is the leader; it is promised when that one acknowledges it."""
         asked = self.random.choice(list(self.nodes.values()))
         known = asked.broker.metadata.partition(partition) if asked.is_up else None
         if known is None or known.leader not in self.nodes:
@@ -612,10 +623,43 @@ class World(Scheduler):
                 self.refused += 1
                 return
             kept = self.acked.setdefault(partition, {})
-            assert found not in kept, f"offset {found} of {partition} was given twice: {kept[found]!r} and {value!r}"
-            kept[found] = value
+            for offset, value in enumerate(values, found):
+                assert offset not in kept, (
+                    f"offset {offset} of {partition} was given twice: {kept[offset]!r} and {value!r}"
+                )
+                kept[offset] = value
 
-        self.later(self._delay(), lambda: node.act(lambda: node.produce(partition, value, reply), life))
+        self.later(self._delay(), lambda: node.act(lambda: node.produce(partition, values, reply), life))
+
+    def trim(self, partition: TopicPartition) -> None:
+        """Delete some of a partition's records where a broker leads it that the tree, too, takes for the leader."""
+        state = self.tree.states.get(partition)
+        if state is None or state.leader not in self.nodes:
+            return
+        node = self.nodes[state.leader]
+
+        def delete() -> None:
+            part = node.broker.leaderships.get(partition)
+            if part is not None and part.is_leader and part.leader_epoch == state.leader_epoch:
+                offset = self.random.randint(part.log.log_start_offset, part.log.high_watermark)
+                part.delete_records(Offset(offset))
+                self.trimmed[partition] = max(offset, self.trimmed.get(partition, 0))
+
+        node.act(delete)
+
+    # Consumers
+
+    def look_at_what_is_exposed(self) -> None:
+        """What consumers can read anywhere is what they could read anywhere else, and before."""
+        for node in self.nodes.values():
+            if not node.is_up or node.is_paused:
+                continue
+            for partition, part in node.broker.leaderships.hosted.items():
+                known = self.exposed.setdefault(partition, {})
+                for offset, value in contents(part.log).items():
+                    if part.log.log_start_offset <= offset < part.log.high_watermark:
+                        first = known.setdefault(offset, value)
+                        assert first == value, f"{partition} on {node.me} has {value!r} at {offset}, it was {first!r}"
 
     # What must hold
 
@@ -635,7 +679,8 @@ class World(Scheduler):
                 log = self.nodes[broker].logs.get(partition)
                 assert log is not None, f"{broker} is in sync for {partition} and has no log"
                 found = contents(log)
-                lost = {offset: value for offset, value in promised.items() if found.get(offset) != value}
+                start = self.trimmed.get(partition, 0)
+                lost = {at: value for at, value in promised.items() if at >= start and found.get(at) != value}
                 assert not lost, f"{partition} on {broker}, in sync in epoch {state.leader_epoch}, has lost {lost}"
 
     def shut_down(self, node: Node) -> None:
