@@ -222,9 +222,11 @@ class FetchApi:
                 raise KafkaError(ErrorCode.UNKNOWN_TOPIC_ID)
             topic = name
         partition, epoch = TopicPartition(topic, wanted.partition), LeaderEpoch(wanted.current_leader_epoch)
-        if reader.may_read_any_replica:
-            return self.leaderships.replica(partition, epoch)
-        leadership = self.leaderships.leader(partition, epoch)
+        any_replica = reader.may_read_any_replica
+        leadership = (self.leaderships.replica if any_replica else self.leaderships.leader)(partition, epoch)
+        if plan.uses_ids and leadership.topic_id not in (wanted.topic_id, NO_TOPIC_ID):
+            # The topic was made anew, and what is here still belongs to the earlier one (``readFromLog``).
+            raise KafkaError(ErrorCode.INCONSISTENT_TOPIC_ID)
         if not reader.is_consumer and leadership.followers.get(reader.broker) is None:
             # It may know of an assignment that we do not know yet (``Partition.followerReplicaOrThrow``).
             raise KafkaError(ErrorCode.UNKNOWN_LEADER_EPOCH if epoch >= 0 else ErrorCode.NOT_LEADER_OR_FOLLOWER)

@@ -15,7 +15,7 @@ from pykafka_broker.api.fetch import FetchApi
 from pykafka_broker.api.fetch_sessions import FetchSessions
 from pykafka_broker.log.partition import Origin
 from pykafka_broker.model.errors import ErrorCode
-from pykafka_broker.model.names import Offset, TopicPartition
+from pykafka_broker.model.names import Offset, TopicId, TopicPartition
 from pykafka_broker.model.time import Millis
 from pykafka_broker.store.reading import read_pieces
 from pykafka_broker.wire import messages
@@ -194,6 +194,19 @@ async def test_an_unknown_id_is_refused(reader: Reader) -> None:
     body = request(topics=[request.Topic(topic_id=uuid4(), partitions=[request.Partition()])], max_wait_ms=60_000)
     (entry,) = entries(await reader.api.fetch(call("Fetch", 13, body)))
     assert entry.error_code == ErrorCode.UNKNOWN_TOPIC_ID
+
+
+async def test_records_of_a_topic_are_not_given_for_another_one_of_the_same_name(reader: Reader) -> None:
+    reader.appends("orders", b"of old")
+    update, new_id = messages.UpdateMetadataRequest, TopicId(uuid4())
+    state = update.PartitionState(partition_index=0, leader_epoch=0, isr=[0], replicas=[0])
+    reader.partitions.metadata.update(
+        update(topic_states=[update.TopicState(topic_name="orders", topic_id=new_id, partition_states=[state])])
+    )
+    request = messages.FetchRequest
+    body = request(topics=[request.Topic(topic_id=new_id, partitions=[request.Partition(partition_max_bytes=100)])])
+    (entry,) = entries(await reader.api.fetch(call("Fetch", 13, body)))
+    assert (entry.error_code, entry.records) == (ErrorCode.INCONSISTENT_TOPIC_ID, b"")
 
 
 @pytest.mark.parametrize(
