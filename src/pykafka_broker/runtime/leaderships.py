@@ -515,8 +515,9 @@ class Leaderships:
 
     def update_metadata(self, request: messages.UpdateMetadataRequest) -> messages.UpdateMetadataResponse:
         """Pass an UpdateMetadata on to the cache, unless it comes from a controller or a life that is over."""
-        if request.broker_epoch != -1 and request.broker_epoch < self.broker_epoch:
-            return messages.UpdateMetadataResponse(error_code=ErrorCode.STALE_BROKER_EPOCH)
+        error = self._controller_error(request.controller_epoch, request.broker_epoch)
+        if error:
+            return messages.UpdateMetadataResponse(error_code=error)
         error, gone = self._metadata.update(request)
         if gone:
             self.on_gone(gone)

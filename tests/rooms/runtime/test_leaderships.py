@@ -208,6 +208,12 @@ def test_controllers_and_lives_that_are_over_are_not_obeyed() -> None:
     assert broker.leaderships.stop(stop).error_code == ErrorCode.STALE_BROKER_EPOCH
     update = messages.UpdateMetadataRequest(controller_epoch=9, broker_epoch=49)
     assert broker.leaderships.update_metadata(update).error_code == ErrorCode.STALE_BROKER_EPOCH
+    newest = messages.UpdateMetadataRequest(controller_epoch=6, broker_epoch=-1)
+    assert broker.leaderships.update_metadata(newest).error_code == NONE
+    deposed = messages.StopReplicaRequest(controller_epoch=5, broker_epoch=-1)
+    assert broker.leaderships.stop(deposed).error_code == ErrorCode.STALE_CONTROLLER_EPOCH, "whatever it was told by"
+    assert broker.leaderships.lead_and_follow(order(controller_epoch=7)).error_code == NONE
+    assert broker.leaderships.update_metadata(newest).error_code == ErrorCode.STALE_CONTROLLER_EPOCH
     # What a controller knows before we do is no lie.
     assert broker.leaderships.lead_and_follow(order(controller_epoch=9, broker_epoch=51)).error_code == NONE
 
@@ -361,5 +367,5 @@ async def test_settings_of_new_topics_are_learnt_before_their_logs_are_made() ->
     assert response.topics[0].partition_errors[0].error_code == NONE
     await broker.leaderships.obey(order(epoch=1))
     assert broker.learnt == ["t"]
-    assert (await broker.leaderships.obey(messages.UpdateMetadataRequest())).error_code == NONE
+    assert (await broker.leaderships.obey(messages.UpdateMetadataRequest(controller_epoch=1))).error_code == NONE
     assert (await broker.leaderships.obey(messages.StopReplicaRequest(controller_epoch=1))).error_code == NONE
