@@ -292,17 +292,27 @@ class Follower:
         one.refusals = 0
         records = entry.records
         assert not isinstance(records, FilePieces), "what was received is in memory"
+        if entry.log_start_offset == log.log_end_offset:
+            # All that is here has been deleted there. The batch in which the leader's log begins may reach back into
+            # it, and even into records that the leader never had: its epochs are told from the log's start on only.
+            self._commit(one, entry, taken)
         if records:
             before = log.log_end_offset
             log.append(now, records, leader_epoch=NO_EPOCH, origin=Origin.REPLICATION)
             if log.log_end_offset != before:
                 taken.grown.append(partition)
             self._throttle.moved(partition, len(records))
+        self._commit(one, entry, taken)
+        one.is_in_sync = log.log_end_offset >= entry.high_watermark
+
+    @staticmethod
+    def _commit(one: _Followed, entry: messages.FetchResponse.PartitionData, taken: Taken) -> None:
+        """Take over how much is committed at the leader, and where its log begins."""
+        log = one.source.log
         if log.advance_high_watermark(entry.high_watermark):
-            taken.committed.append(partition)
+            taken.committed.append(one.source.partition)
         if entry.log_start_offset > log.log_start_offset:
             log.advance_log_start(min(entry.log_start_offset, log.high_watermark))
-        one.is_in_sync = log.log_end_offset >= entry.high_watermark
 
     def _part(self, now: Millis, one: _Followed, entry: messages.FetchResponse.PartitionData, taken: Taken) -> None:
         """Cut the log back to where it parts from the leader's (``AbstractFetcherThread.getOffsetTruncationState``).

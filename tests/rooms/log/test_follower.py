@@ -9,9 +9,10 @@ import pytest
 
 from pykafka_broker.log.follower import Question
 from pykafka_broker.model.errors import ErrorCode, KafkaError
-from pykafka_broker.model.names import NO_TOPIC_ID, Offset, TopicId, TopicPartition
+from pykafka_broker.model.names import NO_TOPIC_ID, LeaderEpoch, Offset, TopicId, TopicPartition
 from pykafka_broker.model.time import Millis
 from pykafka_broker.wire import messages
+from pykafka_broker.wire.batch import Record, build
 from tests.doubles.replica_broker import T0, ReplicaBroker
 
 
@@ -40,6 +41,10 @@ class Pair:
     def are_equal(self) -> None:
         assert self.two.log_bytes() == self.one.log_bytes()
         assert self.two.part().log.log_end_offset == self.one.part().log.log_end_offset
+
+
+def batch_of(*values: bytes) -> bytearray:
+    return build([Record(timestamp=0, key=None, value=value) for value in values])
 
 
 @pytest.fixture
@@ -180,6 +185,21 @@ def test_a_follower_begins_with_the_whole_batch_in_which_the_leaders_log_starts(
     assert pair.one.proposals, "and it is about to join those in sync"
     with pytest.raises(KafkaError):
         log.read(1, 100)
+
+
+def test_a_follower_forgets_what_the_leader_never_had_and_has_deleted_up_to_the_middle_of_a_batch(pair: Pair) -> None:
+    pair.leads(1, 0)
+    pair.one.appends(b"a")
+    pair.two.catches_up(pair.one)
+    pair.leads(2, 1, isr=(2,))
+    pair.two.appends(b"b", b"c", b"d")
+    pair.one.part().log.append(pair.now, batch_of(b"x", b"y"), leader_epoch=0)
+    pair.two.part().delete_records(Offset(3))
+    for _ in range(8):
+        pair.one.asks(pair.two)
+    log = pair.one.part().log
+    assert (log.log_start_offset, log.log_end_offset, log.high_watermark) == (3, 4, 4)
+    assert log.end_of_epoch(LeaderEpoch(1)).end_offset == 4
 
 
 def test_batches_that_overlap_what_a_follower_has_are_not_taken(pair: Pair) -> None:
