@@ -441,10 +441,9 @@ class Term:
                 outcomes = world.tree.write_states(command.writes)
             else:
                 outcomes = [world.tree.write_topic(command.name, command.topic)]
-            followed: list[Command] = []
             for outcome in outcomes:
-                followed.extend(self.controller.handle(world.now, outcome))
-            self._commands.extendleft(reversed(followed))
+                # Behind what was decided before, as the control loop has it: brokers are told nothing that is outdated.
+                self._commands.extend(self.controller.handle(world.now, outcome))
         elif isinstance(command, TellBroker):
             queue = self._queues.setdefault((command.broker, command.broker_epoch), deque())
             queue.append(command.request)
