@@ -23,8 +23,10 @@ class ErrorCode(enum.IntEnum):
 
     @classmethod
     def of(cls, code: int) -> ErrorCode:
-        """The member for a number on the wire; ``ValueError`` if there is none."""
-        return cls(code)  # type: ignore[call-arg]
+        """The member for a number on the wire; one that only others know is UNKNOWN_SERVER_ERROR (``forCode``)."""
+        found = cls._value2member_map_.get(code, cls.UNKNOWN_SERVER_ERROR)
+        assert isinstance(found, cls)
+        return found
 
     UNKNOWN_SERVER_ERROR = (-1, False, "The server experienced an unexpected error when processing the request.")
     NONE = (0, False, "")

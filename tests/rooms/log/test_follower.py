@@ -340,6 +340,21 @@ def test_a_batch_that_is_cut_off_is_asked_for_again(pair: Pair) -> None:
     pair.are_equal()
 
 
+def test_a_leaders_error_that_is_not_known_here_makes_the_follower_rest(pair: Pair) -> None:
+    pair.leads(1, 0)
+    pair.one.appends(b"a")
+    question = pair.question()
+    answer = pair.one.reply(question)
+    answer.responses[0].partitions[0].error_code = 999
+    pair.takes(question, answer)
+    assert pair.two.followers[pair.one.me].next_question(pair.now) is None
+    pair.now = Millis(pair.now + 1_000)
+    pair.takes(pair.question(), messages.FetchResponse(error_code=999))
+    pair.now = Millis(pair.now + 1_000)
+    pair.two.catches_up(pair.one)
+    pair.are_equal()
+
+
 def test_a_disk_that_fails_ends_the_following(pair: Pair) -> None:
     pair.leads(1, 0)
     pair.one.appends(b"a")
