@@ -339,9 +339,10 @@ class Follower:
             self._say("CommittedRecordsCut", one.source.partition, Level.WARNING, cut_to=cut, was=log.high_watermark)
         log.truncate_to(cut, now)
         taken.grown.append(one.source.partition)
-        if is_all and log.advance_high_watermark(entry.high_watermark):
-            # What is left is the leader's, too; it may not tell again how much of it is committed.
-            taken.committed.append(one.source.partition)
+        if is_all:
+            # What is left is the leader's, too, or deleted there: the leader may not tell again how much of it is
+            # committed, and nobody must read here meanwhile what is not.
+            self._commit(one, entry, taken)
 
     def _find_back(
         self, now: Millis, asked: messages.ListOffsetsRequest, response: messages.ListOffsetsResponse, taken: Taken

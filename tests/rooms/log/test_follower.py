@@ -202,6 +202,24 @@ def test_a_follower_forgets_what_the_leader_never_had_and_has_deleted_up_to_the_
     assert log.end_of_epoch(LeaderEpoch(1)).end_offset == 4
 
 
+def test_what_a_leader_has_deleted_is_not_readable_from_a_follower_that_has_something_else_there(pair: Pair) -> None:
+    pair.leads(1, 0)
+    pair.one.appends(b"a")
+    pair.two.catches_up(pair.one)
+    pair.leads(2, 1, isr=(2,))
+    pair.two.appends(b"b")
+    pair.two.appends(b"c")
+    pair.one.part().log.append(pair.now, batch_of(b"x"), leader_epoch=0)
+    pair.one.part().log.append(pair.now, batch_of(b"y"), leader_epoch=0)
+    pair.one.part().log.append(pair.now, batch_of(b"z"), leader_epoch=0)
+    pair.two.part().delete_records(Offset(2))
+    log = pair.one.part().log
+    for _ in range(8):
+        pair.one.asks(pair.two)
+        assert log.log_start_offset == 2 or log.high_watermark <= 1
+    assert (log.log_start_offset, log.log_end_offset, log.high_watermark) == (2, 3, 3)
+
+
 def test_batches_that_overlap_what_a_follower_has_are_not_taken(pair: Pair) -> None:
     pair.leads(1, 0)
     pair.one.appends(b"a", b"b")
