@@ -39,7 +39,10 @@ Apply = Callable[[bytes, bytes | None], None]
 
 
 class PartitionMemory:
-    """A ``CoordinatorLog`` over a partition led here."""
+    """A ``CoordinatorLog`` over a partition led here, for one term of that leadership.
+
+    In the next one another coordinator has read the log, and must not find in it what it does not know.
+    """
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class PartitionMemory:
     ) -> None:
         """``commit_timeout_ms`` is how long an append waits for the replicas in sync."""
         self._leadership = leadership
+        self._term = leadership.term
         self._clock = clock
         self._commit_timeout_ms = commit_timeout_ms
         self._load_buffer_bytes = load_buffer_bytes
@@ -60,21 +64,21 @@ class PartitionMemory:
     async def append(self, entries: Sequence[Entry]) -> None:
         """Write the records, in one batch if they fit, and wait until every replica in sync has them."""
         leadership = self._leadership
-        leadership.require_leadership()
+        leadership.require_leadership(self._term)
         leadership.require_enough_replicas()
-        last_offset, term = -1, leadership.term
+        last_offset = -1
         for portion in _portions(entries, leadership.log.settings.max_message_bytes):
             now = self._clock()
             batch = build([Record(timestamp=now, key=key, value=value) for key, value in portion], codec=self._codec)
             last_offset = leadership.append(now, batch, origin=Origin.COORDINATOR, api_version=_API_VERSION).last_offset
-        await self._committed(last_offset, term)
+        await self._committed(last_offset)
 
-    async def _committed(self, last_offset: int, term: int) -> None:
+    async def _committed(self, last_offset: int) -> None:
         leadership = self._leadership
         with trio.move_on_after(self._commit_timeout_ms / 1000):
             while leadership.log.high_watermark <= last_offset:
                 await leadership.changes.wait([leadership.partition])
-                leadership.require_leadership(term)
+                leadership.require_leadership(self._term)
             leadership.require_enough_replicas(after_append=True)
             return
         raise KafkaError(ErrorCode.REQUEST_TIMED_OUT)

@@ -113,6 +113,19 @@ async def test_what_is_not_replicated_in_time_is_uncertain(partitions: Partition
     assert caught.value.code == ErrorCode.REQUEST_TIMED_OUT
 
 
+async def test_what_was_decided_in_an_earlier_term_is_not_written_in_a_later_one(partitions: Partitions) -> None:
+    led = leadership(partitions)
+    earlier = PartitionMemory(led, clock)
+    partitions.leads(TOPIC, leader=1, epoch=1)
+    partitions.leads(TOPIC, epoch=2)
+    with pytest.raises(KafkaError) as caught:
+        await earlier.append([(b"a", b"1")])
+    assert caught.value.code == ErrorCode.NOT_LEADER_OR_FOLLOWER
+    now = PartitionMemory(led, clock)
+    await now.append([(b"b", b"2")])
+    assert await read(now) == [(b"b", b"2")]
+
+
 async def test_an_append_waits_for_the_high_watermark(
     partitions: Partitions, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
