@@ -25,6 +25,9 @@ WHAT = (
 WHAT_ELSE = (*WHAT, "trim", "trim", "trim", "wipe")
 """The same where records are deleted, too, and disks replaced."""
 
+WHAT_ELSE_OF_MANY = (*WHAT_ELSE, "move", "move", "move", "move")
+"""The same where there are brokers to move partitions to."""
+
 KEPT: tuple[int, ...] = (52, 164, 541)
 """Seeds that once found something."""
 
@@ -45,6 +48,7 @@ class Story:
     def __init__(self, seed: int, brokers: int = 3, *, trims: bool = False) -> None:
         self.trims = trims
         """Whether records are deleted, and batches have several of them."""
+        self.what = WHAT if not trims else WHAT_ELSE if brokers == 3 else WHAT_ELSE_OF_MANY
         self.world = world = World(seed, brokers)
         for node in world.nodes.values():
             node.start()
@@ -83,7 +87,7 @@ class Story:
         world.later(world.random.uniform(200, 6_000), self._do_something)
         node = world.random.choice(list(world.nodes.values()))
         other = world.random.choice(list(world.nodes.values()))
-        what = world.random.choice(WHAT_ELSE if self.trims else WHAT)
+        what = world.random.choice(self.what)
         self.log.append(f"{world.now} {what} {node.me} {other.me}")
         self._does(what, node, other)
 
@@ -114,6 +118,8 @@ class Story:
                 world.loss = 0.01
             case "trim":
                 world.trim(world.random.choice(self.partitions))
+            case "move":
+                world.reassign(world.random.choice(self.partitions))
             case "wipe":
                 if not node.is_up and all(node.me not in state.isr for state in world.tree.states.values()):
                     node.wipe()
@@ -211,6 +217,13 @@ def test_nothing_is_lost_where_records_are_deleted_and_disks_replaced(seed: int)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_five_brokers_fare_as_well(seed: int) -> None:
     run(1_000 + seed, brokers=5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_nothing_is_lost_where_partitions_move_and_begin_anywhere(seed: int) -> None:
+    story = run(2_000 + seed, brokers=5, trims=True)
+    assert any(" move " in line for line in story.log)
 
 
 @pytest.mark.slow

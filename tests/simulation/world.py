@@ -24,6 +24,7 @@ from pykafka_broker.control.events import (
     BrokersSeen,
     Event,
     IsrChangeAsked,
+    ReassignmentAsked,
     ShutdownAsked,
     TermBegan,
     TopicAssignmentChanged,
@@ -241,7 +242,9 @@ class Node:
 
     def check(self) -> None:
         """What must hold in this broker at any moment."""
-        for partition, part in self.broker.leaderships.hosted.items():
+        hosted = self.broker.leaderships.hosted
+        self._seen = {partition: mark for partition, mark in self._seen.items() if partition in hosted}
+        for partition, part in hosted.items():
             mark = part.log.high_watermark
             assert mark >= self._seen.get(partition, 0), f"{partition} on {self.me}: high watermark went back to {mark}"
             self._seen[partition] = mark
@@ -645,6 +648,15 @@ class World(Scheduler):
                 self.trimmed[partition] = max(offset, self.trimmed.get(partition, 0))
 
         node.act(delete)
+
+    def reassign(self, partition: TopicPartition) -> None:
+        """Ask the controller to move a partition to other brokers."""
+        node = self.nodes.get(self.tree.controller) if self.tree.controller is not None else None
+        if node is not None:
+            wanted = tuple(self.random.sample(sorted(self.nodes), 3))
+            node.act(
+                lambda: node.petition(lambda ticket: ReassignmentAsked(ticket, {partition: wanted}), lambda _: None)
+            )
 
     # Consumers
 
