@@ -184,22 +184,37 @@ def _snappy_decompressed(data: Buffer, limit_bytes: int) -> Buffer:
 # lz4: frames of independent blocks of 64 KiB, without checksums, as Lz4BlockOutputStream writes them
 
 
-def _lz4_compressed(data: Buffer, level: int | None, header: bytes = b"") -> Buffer:
+def _lz4_compressed(data: Buffer, level: int | None) -> Buffer:
+    if level is not None and level != LZ4_DEFAULT_LEVEL:
+        return _lz4_compressed_high(data, level)
     compress_block = _cramjam().lz4.compress_block
-    how: dict[str, Any] = {"store_size": False}
-    if level is not None and level != LZ4_DEFAULT_LEVEL:  # the default level means the fast compressor
-        how |= {"mode": "high_compression", "compression": level}
     view = memoryview(data)
-    out = bytearray(header or _LZ4_HEADER)
+    out = bytearray(_LZ4_HEADER)
     for start in range(0, len(view), _LZ4_BLOCK_BYTES):
         raw = view[start : start + _LZ4_BLOCK_BYTES]
-        block = memoryview(compress_block(raw, **how))
+        block = memoryview(compress_block(raw, store_size=False))
         if len(block) < len(raw):
             out += _LITTLE_INT.pack(len(block))
             out += block
         else:
             out += _LITTLE_INT.pack(len(raw) | _LZ4_STORED)
             out += raw
+    out += _LZ4_END
+    return out
+
+
+def _lz4_compressed_high(data: Buffer, level: int) -> Buffer:
+    """With the slow compressor, whose levels only cramjam's own frames know; they bear a checksum after every block."""
+    packer = _cramjam().lz4.Compressor(max(level, _LZ4_LEAST_HIGH), content_checksum=False, block_linked=False)
+    packer.compress(bytes(data))
+    frame = memoryview(packer.finish())
+    assert frame[4:6] == _LZ4_INDEPENDENT_CHECKED
+    out = bytearray(_LZ4_HEADER)
+    position = len(_LZ4_HEADER)
+    while size := _LITTLE_INT.unpack_from(frame, position)[0]:
+        end = position + _LITTLE_INT.size + (size & ~_LZ4_STORED)
+        out += frame[position:end]
+        position = end + _LITTLE_INT.size
     out += _LZ4_END
     return out
 
@@ -292,6 +307,10 @@ _XERIAL_HEADER = _XERIAL_MAGIC + b"\x00\x00\x00\x01\x00\x00\x00\x01"
 _SNAPPY_BLOCK_BYTES = 32 * 1024
 
 _LZ4_MAGIC = b"\x04\x22\x4d\x18"
+_LZ4_INDEPENDENT_CHECKED = b"\x70\x40"
+"""The flags of a frame with independent blocks of 64 KiB, each with a checksum."""
+_LZ4_LEAST_HIGH = 3
+"""Below this level lz4's frames are made by the fast compressor; Java's levels 1 and 2 are slow ones already."""
 _LZ4_HEADER = bytes(_with_header_checksum(_LZ4_MAGIC + b"\x60\x40\x00", 4))
 _LZ4_END = bytes(4)
 _LZ4_STORED = 0x80000000

@@ -45,6 +45,22 @@ def test_levels_differ_in_effort_only(codec: Codec, levels: tuple[int, ...]) -> 
         assert bytes(decompress(codec, packed, LIMIT)) == TEXT
 
 
+@pytest.mark.parametrize(("codec", "fast", "thorough"), [(Codec.GZIP, 1, 9), (Codec.LZ4, 9, 1), (Codec.LZ4, 1, 17)])
+def test_more_effort_makes_less_of_it(codec: Codec, fast: int, thorough: int) -> None:
+    # Level 9 of lz4 is Kafka's default, the fast compressor.
+    text = b"".join(b"%d bottles of beer, %x;" % (n * n % 97, n * 2654435761) for n in range(20_000))
+    large, small = compress(codec, text, fast), compress(codec, text, thorough)
+    assert len(small) < len(large)
+    assert bytes(decompress(codec, small, len(text))) == text
+
+
+@given(st.binary(max_size=2_000) | st.sampled_from([TEXT, NOISE, TEXT + NOISE]), st.integers(1, 17))
+def test_everything_comes_back_from_every_level_of_lz4(data: bytes, level: int) -> None:
+    packed = compress(Codec.LZ4, data, level)
+    assert bytes(packed[:7]) == bytes(compress(Codec.LZ4, b"")[:7])
+    assert bytes(decompress(Codec.LZ4, packed, LIMIT)) == data
+
+
 @pytest.mark.parametrize("codec", PACKED)
 def test_a_limit_is_kept_to_the_byte(codec: Codec) -> None:
     packed = compress(codec, TEXT)
