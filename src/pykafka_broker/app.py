@@ -326,6 +326,7 @@ class _Broker:
             self.changes,
             self.clock,
             _say_about("replication"),
+            self.keeper.settle,
             follower_throttle(self.me, self.configs, self.clock),
         )
         await services.start(self.neighbours.run)

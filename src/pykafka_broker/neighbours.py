@@ -7,7 +7,7 @@ Put together by ``app.py`` when ``zookeeper.connect`` is set, and not imported b
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
@@ -59,6 +59,7 @@ class Neighbours:
         changes: Changes,
         clock: Clock,
         note: Callable[[Fact], None],
+        settle: Callable[[], Awaitable[None]],
         throttle: Throttle,
     ) -> None:
         self._me = me
@@ -84,7 +85,7 @@ class Neighbours:
         )
         self._isr_changes = IsrChanges(me, leaderships, self.channel.ask, settings.replica_lag_time_max_ms)
         self._replication = Replication(
-            me, settings, settings.num_replica_fetchers, self._connect_to_leader, changes, clock, note, throttle
+            me, settings, settings.num_replica_fetchers, self._connect_to_leader, changes, clock, note, settle, throttle
         )
         leaderships.surroundings.propose_isr = self._isr_changes.propose
         leaderships.on_follow = self._replication.follow

@@ -114,6 +114,8 @@ class LogKeeper:
         self._preferred: dict[TopicPartition, LogDirectory] = {}
         self._doomed: list[tuple[int, Path]] = []
         self._rolled: set[TopicPartition] = set()
+        self._cut: set[TopicPartition] = set()
+        self._settling = trio.Lock()
         self._written: dict[tuple[LogDirectory, str], dict[TopicPartition, int]] = {}
         self.clean_up_to: dict[TopicPartition, int] = {}
         """Offsets below which compacted topics are clean (``log_cleaner``)."""
@@ -448,6 +450,28 @@ class LogKeeper:
                     await self._sync(kept, kept.log.unsynced())
                 return
 
+    async def settle(self) -> None:
+        """Return when every log that was cut is on the device as it is now, and the recovery points say so.
+
+        Until then nothing should be appended: a power cut could leave what was cut off beside what came afterwards, or
+        have segments believed that were flushed in an earlier life only (``LogManager.truncateTo`` writes the
+        recovery points for that).
+        """
+        if not self._cut and not self._settling.locked():
+            return
+        async with self._settling:
+            if not self._cut:
+                return
+            cut, self._cut = self._cut, set()
+            for partition in cut:
+                kept = self._kept.get(partition)
+                if kept is not None and not kept.log.is_offline:
+                    with suppress(KafkaError):
+                        async with kept.flushing:
+                            await self._sync(kept, kept.log.unsynced())
+            await self._checkpoint_recovery_points()
+            await self._checkpoint_log_starts()
+
     async def sync_copy(self, copy: Kept) -> None:
         """Return when everything that a copy has is on the device; KAFKA_STORAGE_ERROR."""
         async with copy.flushing:
@@ -566,6 +590,8 @@ class LogKeeper:
     def _noted(self, partition: TopicPartition, fact: Fact) -> None:
         if fact.name == "SegmentRolled":
             self._rolled.add(partition)
+        elif fact.name in ("LogTruncated", "LogRestarted"):
+            self._cut.add(partition)
         elif fact.name == "LogOffline" and self._token is not None:
             # The disk may have failed anywhere, on a worker's thread too, and in the middle of anything.
             self._token.run_sync_soon(self._went_offline, partition)

@@ -6,7 +6,7 @@ and hangs up, when nothing is left to follow there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -33,9 +33,13 @@ class Replication:
         changes: Changes,
         clock: Clock,
         note: Callable[[Fact], None],
+        settle: Callable[[], Awaitable[None]],
         throttle: Throttle = UNTHROTTLED,
     ) -> None:
-        """``fetchers`` is how many lines share the partitions of one leader (``num.replica.fetchers``)."""
+        """``fetchers`` is how many lines share the partitions of one leader (``num.replica.fetchers``).
+
+        ``settle`` returns when logs that were cut are on the device as they are now; before that nothing is asked for.
+        """
         self._me = me
         self._settings = settings
         self._count = fetchers
@@ -43,6 +47,7 @@ class Replication:
         self._changes = changes
         self._clock = clock
         self._note = note
+        self._settle = settle
         self._throttle = throttle
         self._nursery: trio.Nursery | None = None
         self._broker_epoch = -1
@@ -103,6 +108,7 @@ class Replication:
         try:
             with fetcher.scope:
                 while True:
+                    await self._settle()
                     question = fetcher.follower.next_question(self._clock())
                     if question is None:
                         await fetcher.rest()

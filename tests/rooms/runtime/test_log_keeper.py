@@ -285,6 +285,28 @@ async def test_topics_that_want_it_are_synced_in_time(broker: Broker, autojump_c
         nursery.cancel_scope.cancel()
 
 
+async def test_a_log_that_was_cut_is_settled_on_the_device_with_its_recovery_point(broker: Broker) -> None:
+    def recovery_point() -> int:
+        directory = LogDirectory(broker.paths[0], OpenFiles())
+        return directory.read_checkpoint("recovery-point-offset-checkpoint")[ORDERS]
+
+    async with broker.started() as keeper:
+        fill(keeper)
+        log = keeper.logs[ORDERS]
+        await keeper.flush(ORDERS)
+        await keeper.checkpoint()
+        log.truncate_to(2, Millis(1_000_000))
+        assert log.unsynced().names
+        assert recovery_point() == 3
+        await keeper.settle()
+        assert (log.unsynced().names, recovery_point()) == ((), 2)
+        log.truncate_to(1, Millis(1_000_000))
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(keeper.settle)
+        assert (log.unsynced().names, recovery_point()) == ((), 1)
+
+
 async def test_flushing_waits_for_the_device_and_callers_share_it(broker: Broker) -> None:
     async with broker.started() as keeper:
         fill(keeper)

@@ -29,6 +29,7 @@ class Network:
         self.cut: set[int] = set()
         self.opened: list[tuple[int, str]] = []
         self.closed: list[int] = []
+        self.settled: list[int] = []
         self.committed = self.follower.changes
         self.replication = Replication(
             self.follower.me,
@@ -38,9 +39,15 @@ class Network:
             self.follower.changes,
             self.clock,
             self.follower.note,
+            self._settle,
         )
         self.follower.leaderships.on_follow = self.replication.follow
         self.follower.leaderships.on_unfollow = self.replication.unfollow
+
+    async def _settle(self) -> None:
+        """Where the follower's log ends each time before something is asked for."""
+        self.settled.append(self.follower.part(T0).log.log_end_offset)
+        await trio.sleep(0.01)
 
     def _connect(self, broker: BrokerId, client_id: str) -> Line:
         self.opened.append((broker, client_id))
@@ -108,6 +115,22 @@ async def test_a_leader_that_cannot_be_reached_is_asked_again_and_complained_of_
     assert len([fact for fact in network.follower.facts if fact.name == "LeaderUnreachable"]) == 1
     network.cut.clear()
     await network.caught_up(1)
+
+
+async def test_nothing_is_asked_for_after_a_cut_before_that_is_settled(
+    autojump_clock: MockClock, network: Network
+) -> None:
+    network.leads(1, 0)
+    network.leaders[1].appends(b"a", b"b", b"c")
+    await network.caught_up(1)
+    network.leads(3, 1)
+    network.settled.clear()
+    network.leaders[3].appends(b"d")
+    network.leaders[3].appends(b"e")
+    await network.caught_up(3)
+    await trio.sleep(1)
+    # The three that leader 3 never had are cut off, and what it has comes only after that was settled.
+    assert list(dict.fromkeys(network.settled)) == [3, 0, 2]
 
 
 async def test_a_line_is_hung_up_when_nothing_is_followed_over_it(autojump_clock: MockClock, network: Network) -> None:
