@@ -93,7 +93,9 @@ class Epochs:
 
     @classmethod
     def decode(cls, text: bytes) -> Epochs:
-        """Read that text; anything else is a ``ValueError``."""
+        """Read that text; anything else is a ``ValueError``, a beginning of one (``3 24`` cut to ``3 2``) too."""
+        if not text.endswith(b"\n"):
+            raise ValueError("the leader epoch checkpoint ends in the middle of a line")
         version, count, *lines = text.decode("ascii").split("\n")
         if int(version) != 0:
             raise ValueError(f"version {version} of the leader epoch checkpoint is unknown")

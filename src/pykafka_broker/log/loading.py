@@ -230,6 +230,9 @@ class Loading:
                 self._lose(segments, index + 1)
                 break
         self._snapshots.remove_beyond(end)
+        if end < trusted_end:
+            # Less is left than was flushed once: what the snapshot knows of the rest never happened.
+            self._load_producers(segments, end)
         return end
 
     def _is_after_a_gap(self, segment: Segment, before: Segment) -> bool:

@@ -324,7 +324,11 @@ class Segment:
         return cut
 
     def complete_times(self) -> None:
-        """Add the last entry to the time index if a power cut took it; the offset index must be whole."""
+        """Add the last entry to the time index if a power cut took it or left rubbish; the offset index is whole."""
+        timestamp, offset = self.times.last
+        found = self.find(offset) if len(self.times) else None
+        if found is None or (found[1].last_offset, found[1].max_timestamp) != (offset, timestamp):
+            self.times.drop_last()
         greatest = self.times.last
         for _, header in walk(self._disk, self.name, self._last_indexed_position(), self.size_bytes):
             if header.max_timestamp > greatest[0]:

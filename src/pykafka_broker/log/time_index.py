@@ -54,6 +54,11 @@ class TimeIndex(EntryFile):
         self.truncate(self.first_from(offset - self._base_offset))
         self._last = None
 
+    def drop_last(self) -> None:
+        """Forget the last entry, if there is one."""
+        self.truncate(max(0, len(self) - 1))
+        self._last = None
+
     def clear(self) -> None:
         """Forget every entry, to be rebuilt."""
         self.truncate(0)
