@@ -205,7 +205,8 @@ def _home(name: str) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _java(version: str, heap: str, main: str, *arguments: str) -> list[str]:
+def java(version: str, heap: str, main: str, *arguments: str) -> list[str]:
+    """The command that runs a class of Apache Kafka `version`; `heap` as `-Xmx` takes it."""
     logging = CHECKOUT / "compat" / "java" / "launcher" / "log4j-server.properties"
     flags = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"] if heap != "1G" else ["-XX:+UseG1GC"]
     return [
@@ -233,7 +234,7 @@ def zookeeper(version: str = APACHE_KAFKA) -> Iterator[ZooKeeperServer]:
             },
         )
         main = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
-        server = ZooKeeperServer("ZooKeeper", _java(version, "128m", main, str(home / "zoo.cfg")), port, home)
+        server = ZooKeeperServer("ZooKeeper", java(version, "128m", main, str(home / "zoo.cfg")), port, home)
         try:
             server.start()
             yield server
@@ -258,7 +259,7 @@ def apache_kafka(
                 **properties,
             },
         )
-        command = _java(version, heap, "kafka.Kafka", str(home / "server.properties"))
+        command = java(version, heap, "kafka.Kafka", str(home / "server.properties"))
         server = Server(f"Apache Kafka {version}", command, port, home, zookeeper=coordination.bootstrap)
         try:
             if start:
@@ -270,19 +271,27 @@ def apache_kafka(
 
 @contextlib.contextmanager
 def our_broker(
-    properties: Mapping[str, str] = QUICK, *, with_zookeeper: bool = False, start: bool = True
+    properties: Mapping[str, str] = QUICK,
+    *,
+    with_zookeeper: bool = False,
+    start: bool = True,
+    data: Path | None = None,
+    connect: str = "",
 ) -> Iterator[Server]:
-    """This broker, ready to serve (unless `start` is false): on its own embedded tree, or on a real ZooKeeper."""
+    """This broker, ready to serve (unless `start` is false): on its own embedded tree, or on a real ZooKeeper.
+
+    `data` and `connect` are a log directory and a ZooKeeper that somebody else has used before.
+    """
     with contextlib.ExitStack() as stack:
         home = stack.enter_context(_home("broker"))
         port = free_port()
         settings = {
             "broker.id": "0",
             "listeners": f"PLAINTEXT://127.0.0.1:{port}",
-            "log.dirs": str(home / "data"),
+            "log.dirs": str(data or home / "data"),
             **properties,
         }
-        coordination = stack.enter_context(zookeeper()).bootstrap if with_zookeeper else ""
+        coordination = stack.enter_context(zookeeper()).bootstrap if with_zookeeper else connect
         if coordination:
             settings["zookeeper.connect"] = coordination
         _write_properties(home / "server.properties", settings)

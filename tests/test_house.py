@@ -14,6 +14,7 @@ ROOMS = HOUSE / "src" / "pykafka_broker"
 TESTS = HOUSE / "tests"
 
 TESTED_ELSEWHERE = {
+    "adoption.py": "tests/served/test_adoption.py",
     "api/desk.py": "tests/rooms/net/test_connection.py",
     "api/routes.py": "tests/rooms/net/test_connection.py",
     "api/versions.py": "tests/rooms/net/test_connection.py",

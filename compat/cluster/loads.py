@@ -29,7 +29,7 @@ from compat.cluster.history import (
     Record,
     Step,
 )
-from compat.servers import APACHE_KAFKA, CHECKOUT, COMPILED_ONCE, _java, _write_properties
+from compat.servers import APACHE_KAFKA, CHECKOUT, COMPILED_ONCE, _write_properties, java
 from compat.waiting import until
 
 CONFLUENT: Final = "confluent"
@@ -205,7 +205,7 @@ class Loads:
             main = "org.apache.kafka.tools.VerifiableProducer"
             options = ["--topic", self.topic, "--bootstrap-server", self._bootstrap, "--throughput", str(int(rate))]
             options += ["--value-prefix", str(number), "--repeating-keys", "1000", "--producer.config", str(settings)]
-            command = _java(APACHE_KAFKA, _HEAP, main, *options)
+            command = java(APACHE_KAFKA, _HEAP, main, *options)
         else:
             command = _python("writers", kind, self._told(partitions=self._partitions, producer=str(number), rate=rate))
         return self._started(self.writers, Load(f"writer-{number}-{kind}", command, self._home, self.topic))
@@ -221,7 +221,7 @@ class Loads:
             options = ["--topic", self.topic, "--bootstrap-server", self._bootstrap, "--group-id", self.group]
             options += ["--verbose", "--reset-policy", "earliest", "--session-timeout", "8000"]
             options += ["--assignment-strategy", "org.apache.kafka.clients.consumer.RangeAssignor"]
-            command = _java(APACHE_KAFKA, _HEAP, main, *options, "--consumer.config", str(settings))
+            command = java(APACHE_KAFKA, _HEAP, main, *options, "--consumer.config", str(settings))
         else:
             command = _python("readers", kind, self._told(group=self.group, name=name))
         return self._started(self.readers, Load(name, command, self._home, self.topic))

@@ -19,7 +19,7 @@ from compat.cluster.conftest import Grounds
 from compat.cluster.contents import OFFSETS
 from compat.cluster.proof import KILL, STOP, TOPIC, Proof, proof
 from compat.cluster.servers import APACHE, OURS
-from compat.servers import APACHE_KAFKA, _java
+from compat.servers import APACHE_KAFKA, java
 from compat.waiting import until
 
 pytestmark = pytest.mark.compat
@@ -109,7 +109,7 @@ def _reassign(going: Proof, plan: Path, how: str) -> str:
     tool = "org.apache.kafka.tools.reassign.ReassignPartitionsCommand"
     arguments = ["--bootstrap-server", going.cluster.bootstrap, "--reassignment-json-file", str(plan), how]
     done = subprocess.run(
-        _java(APACHE_KAFKA, "128m", tool, *arguments), capture_output=True, text=True, timeout=120, check=False
+        java(APACHE_KAFKA, "128m", tool, *arguments), capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout

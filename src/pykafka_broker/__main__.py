@@ -1,4 +1,5 @@
-"""The command line: ``start`` runs a broker until it is told to stop, ``config`` tells settings, ``health`` asks it.
+"""The command line: ``start`` runs a broker until it is told to stop, ``config`` tells settings, ``health`` asks it,
+``import`` takes over the log directories of another one.
 
 Standard output carries only what a script may wait for or read: the ready line, the settings, the version.
 Everything else goes to standard error.
@@ -63,6 +64,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     health.add_argument("server", nargs="?", default="localhost:9092", metavar="HOST:PORT", help="localhost:9092")
     health.set_defaults(run=_health)
+    take_over = commands.add_parser(
+        "import",
+        help="take over the log directories of a broker that had ZooKeeper",
+        description="Say what log directories of Kafka hold and, with --yes, write down what a broker that runs alone "
+        "needs to serve them. The files themselves are not touched.",
+    )
+    take_over.add_argument("directories", nargs="+", metavar="DIR", help="log.dirs, in their order")
+    take_over.add_argument("--yes", action="store_true", help="write it down; otherwise nothing is changed")
+    take_over.set_defaults(run=_import)
     start.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     return parser
 
@@ -116,6 +126,33 @@ def _health(parsed: argparse.Namespace) -> int:
         return 0
     print(f"pykafka-broker: {parsed.server}: {why}", file=sys.stderr)
     return CANNOT_START
+
+
+def _import(parsed: argparse.Namespace) -> int:
+    import trio
+
+    from pykafka_broker.adoption import CannotAdopt, adopt, survey
+    from pykafka_broker.runtime.clock import wall_clock
+
+    paths = [Path(directory) for directory in parsed.directories]
+    try:
+        found = survey(paths)
+        print("\n".join(found.lines()))
+        if found.topics:
+            print(
+                "Settings of topics are not in log directories. So that nothing is deleted, records are kept for ever "
+                "until retention.ms says otherwise; topics that were compacted stay so."
+            )
+        start = f"pykafka-broker start --override log.dirs={','.join(parsed.directories)}"
+        if parsed.yes:
+            trio.run(adopt, found, wall_clock)
+            print(f"Written. Start it with: {start}")
+        else:
+            print(f"Nothing has been changed. With --yes it is written to {paths[0] / 'coordination.tree'}.")
+    except CannotAdopt as refused:
+        print(f"pykafka-broker: {refused}", file=sys.stderr)
+        return CANNOT_START
+    return 0
 
 
 def _start(parsed: argparse.Namespace) -> int:

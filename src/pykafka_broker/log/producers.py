@@ -393,6 +393,11 @@ class Producers:
         ]
 
 
+def highest_producer_id(snapshot: bytes) -> int:
+    """The highest producer id in a snapshot's content, -1 if there is none; :class:`CorruptSnapshot`."""
+    return max((entry[0] for entry in _entries(snapshot)), default=-1)
+
+
 def _entries(snapshot: bytes) -> Iterator[tuple[int, ...]]:
     try:
         version, crc, count = _SNAPSHOT_HEAD.unpack_from(snapshot)

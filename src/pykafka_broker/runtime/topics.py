@@ -256,24 +256,14 @@ class Topics:
                 name=name,
                 partitions=settings.offsets_topic_num_partitions,
                 replication_factor=settings.offsets_topic_replication_factor,
-                configs={
-                    "cleanup.policy": "compact",
-                    "compression.type": "producer",
-                    "segment.bytes": str(settings.offsets_topic_segment_bytes),
-                },
+                configs=internal_configs(name, settings),
             )
         if name == TRANSACTION_STATE_TOPIC:
             return NewTopic(
                 name=name,
                 partitions=settings.transaction_state_log_num_partitions,
                 replication_factor=settings.transaction_state_log_replication_factor,
-                configs={
-                    "cleanup.policy": "compact",
-                    "compression.type": "uncompressed",
-                    "min.insync.replicas": str(settings.transaction_state_log_min_isr),
-                    "segment.bytes": str(settings.transaction_state_log_segment_bytes),
-                    "unclean.leader.election.enable": "false",
-                },
+                configs=internal_configs(name, settings),
             )
         return NewTopic(
             name=name,
@@ -284,3 +274,21 @@ class Topics:
     async def are_known(self, names: Collection[str]) -> set[str]:
         """Those of the topics that have a node, whatever metadata says."""
         return set(names) & set(await self._tree.children(nodes.TOPICS))
+
+
+def internal_configs(name: str, settings: BrokerSettings) -> dict[str, str]:
+    """The settings with which an internal topic is made (``GroupCoordinator.offsetsTopicConfigs`` and the like)."""
+    if name == GROUP_METADATA_TOPIC:
+        return {
+            "cleanup.policy": "compact",
+            "compression.type": "producer",
+            "segment.bytes": str(settings.offsets_topic_segment_bytes),
+        }
+    assert name == TRANSACTION_STATE_TOPIC
+    return {
+        "cleanup.policy": "compact",
+        "compression.type": "uncompressed",
+        "min.insync.replicas": str(settings.transaction_state_log_min_isr),
+        "segment.bytes": str(settings.transaction_state_log_segment_bytes),
+        "unclean.leader.election.enable": "false",
+    }

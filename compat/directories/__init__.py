@@ -1,0 +1,1 @@
+"""One data directory, opened by Apache Kafka and by this broker in turn."""
