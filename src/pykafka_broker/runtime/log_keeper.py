@@ -1,17 +1,17 @@
-"""Keeps the logs: opens them, makes and deletes them, and sees to flush, retention and checkpoints in time.
+"""Keeps the logs: makes and deletes them, and sees to flush, retention and checkpoints in time.
 
-What to flush and what to delete is decided in ``log``; the log directories are ``store``'s. Appends and reads do not
-pass here: whoever has a log uses it directly. Errors: a partition whose disk fails goes offline alone; a log
-directory that makes no sense at the start ends the broker (``DirectoryError``).
+``log_opening`` opens what is there at the start. What to flush and what to delete is decided in ``log``; the log
+directories are ``store``'s. Appends and reads do not pass here: whoever has a log uses it directly. Errors: a
+partition whose disk fails goes offline alone; a log directory that makes no sense at the start ends the broker
+(``DirectoryError``).
 """
 
 from __future__ import annotations
 
-import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -27,17 +27,20 @@ from pykafka_broker.model.time import Millis
 from pykafka_broker.runtime.changes import Changes
 from pykafka_broker.runtime.clock import Clock
 from pykafka_broker.runtime.log_cleaner import CleanerSettings, LogCleaner
+from pykafka_broker.runtime.log_opening import Kept, LogOpening, OpeningSettings, jitter_ms
 from pykafka_broker.store import checkpoints
 from pykafka_broker.store.directories import DirectoryError, LogDirectory
 from pykafka_broker.store.files import FileDisk, OpenFiles, sync_directory
 from pykafka_broker.store.meta import Meta
 from pykafka_broker.store.worker import Worker
 
+__all__ = ["KeeperSettings", "Kept", "LogKeeper", "Usage", "follow", "kept_logs"]
+
 _TIDY_MS = 1_000
 """How often rolled segments to flush and deleted files to remove are looked for."""
 
 
-class KeeperSettings(CleanerSettings, Protocol):
+class KeeperSettings(CleanerSettings, OpeningSettings, Protocol):
     """What of the broker's settings matters here; ``BrokerSettings`` has it."""
 
     @property
@@ -54,8 +57,6 @@ class KeeperSettings(CleanerSettings, Protocol):
     def log_initial_task_delay_ms(self) -> int: ...
     @property
     def log_cleaner_enable(self) -> bool: ...
-    @property
-    def producer_id_expiration_ms(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +70,6 @@ class Usage:
     partitions: Mapping[TopicPartition, int]
     copies: Mapping[TopicPartition, tuple[int, int]]
     """Of partitions that are moving here: how large the copy is by now, and how many offsets it lacks."""
-
-
-@dataclass(slots=True, eq=False)
-class Kept:
-    """A partition's log, its files, and the log directory in which they are."""
-
-    log: PartitionLog
-    disk: FileDisk
-    directory: LogDirectory
-    is_new: bool = False
-    """Its directory's name has not been synced yet."""
-    flushing: trio.Lock = field(default_factory=trio.Lock)
 
 
 class LogKeeper:
@@ -141,13 +130,17 @@ class LogKeeper:
     async def open(self, mine: Meta) -> None:
         """Claim the directories and open every partition in them, recovering those that were not closed cleanly."""
         now = self._clock()
-        loaded = await self.worker.run(partial(self._load_all, mine, now))
-        for partition, kept, is_copy in loaded:
-            if not is_copy:
-                self._keep(partition, self._one_of_two(partition, kept, now))
-        for partition, kept, is_copy in loaded:
-            if is_copy:
-                self._go_on_with(partition, kept, now)
+        opening = LogOpening(
+            self._directories, mine, now, self._settings, self._topic_settings, self._noted, self._note
+        )
+        found = await self.worker.run(opening.open)
+        self.clean_up_to.update(found.clean_up_to)
+        self._written.update(found.checkpoints)
+        self._doomed += [(now, path) for path in found.deleted]
+        for partition, kept in found.partitions:
+            self._keep(partition, self._one_of_two(partition, kept, now))
+        for partition, kept in found.copies:
+            self._go_on_with(partition, kept, now)
         for directory in self._directories:
             if not directory.is_offline:
                 directory.forget_replacements()
@@ -187,57 +180,6 @@ class LogKeeper:
         # Nothing is appended yet, so the copy is the same up to here; later nobody could tell.
         copy.log.truncate_to(original.log.log_end_offset, now)
         self.copies[partition] = copy
-
-    def _load_all(self, mine: Meta, now: Millis) -> list[tuple[TopicPartition, Kept, bool]]:
-        """On a worker thread: everything there is. A directory whose disk fails is left out while others work."""
-        loaded: list[tuple[TopicPartition, Kept, bool]] = []
-        problem: OSError | None = None
-        for directory in self._directories:
-            try:
-                directory.open()
-                directory.claim(mine, now)
-                loaded += self._load(directory, now)
-            except OSError as failure:
-                problem = failure
-                directory.is_offline = True
-                self._say("LogDirectoryOffline", Level.ERROR, directory=str(directory.path), problem=str(failure))
-        if all(directory.is_offline for directory in self._directories):
-            raise DirectoryError(f"Shutdown broker because none of the specified log dirs can be used: {problem}")
-        return loaded
-
-    def _load(self, directory: LogDirectory, now: Millis) -> Iterator[tuple[TopicPartition, Kept, bool]]:
-        """Every partition in a log directory, and (true) every copy of one that is on its way there."""
-        found = directory.find()
-        directory.make_checkpoints()
-        recovery_points = directory.read_checkpoint(checkpoints.RECOVERY_POINTS)
-        log_starts = directory.read_checkpoint(checkpoints.LOG_STARTS)
-        high_watermarks = directory.read_checkpoint(checkpoints.HIGH_WATERMARKS)
-        self.clean_up_to.update(directory.read_checkpoint(checkpoints.CLEANER))
-        self._written[directory, checkpoints.RECOVERY_POINTS] = recovery_points
-        self._written[directory, checkpoints.LOG_STARTS] = log_starts
-        self._written[directory, checkpoints.HIGH_WATERMARKS] = high_watermarks
-        clean = directory.take_clean_mark()
-        self._doomed += [(now, path) for path in found.deleted]
-        disks = [(partition, directory.disk(partition), False) for partition in found.partitions]
-        disks += [(partition, directory.future(path), True) for partition, path in found.futures.items()]
-        for done, (partition, disk, is_copy) in enumerate(disks, 1):
-            settings = self._topic_settings(partition.topic)
-            log = PartitionLog.open(
-                disk,
-                partition,
-                settings,
-                now,
-                clean=clean,
-                recovery_point=recovery_points.get(partition, 0),
-                log_start_offset=log_starts.get(partition, 0),
-                high_watermark=high_watermarks.get(partition, 0),
-                jitter_ms=_jitter_ms(settings),
-                note=partial(self._noted, partition),
-                producer_expiration_ms=self._settings.producer_id_expiration_ms,
-            )
-            if not clean:
-                self._say("PartitionRecovered", partition=str(partition), done=done, of=len(disks))
-            yield partition, Kept(log, disk, directory), is_copy
 
     async def close(self) -> None:
         """Flush everything, write the checkpoints, leave the mark of a clean shutdown, and let the locks go.
@@ -311,7 +253,7 @@ class LogKeeper:
             topic_id,
             settings,
             self._clock(),
-            jitter_ms=_jitter_ms(settings),
+            jitter_ms=jitter_ms(settings),
             note=partial(self._noted, partition),
             producer_expiration_ms=self._settings.producer_id_expiration_ms,
         )
@@ -634,8 +576,3 @@ def follow(original: PartitionLog, copy: PartitionLog) -> None:
     copy.advance_log_start(min(original.log_start_offset, copy.high_watermark))
     if original.latest_epoch > copy.latest_epoch and copy.log_end_offset == original.log_end_offset:
         copy.assign_epoch(original.latest_epoch)
-
-
-def _jitter_ms(settings: TopicSettings) -> int:
-    """Spreads the rolling of logs that were made together (``segment.jitter.ms``)."""
-    return random.randrange(settings.segment_jitter_ms) if settings.segment_jitter_ms > 0 else 0

@@ -18,6 +18,9 @@ LOG_STARTS = "log-start-offset-checkpoint"
 HIGH_WATERMARKS = "replication-offset-checkpoint"
 CLEANER = "cleaner-offset-checkpoint"
 
+OF_LOGS = (RECOVERY_POINTS, LOG_STARTS, HIGH_WATERMARKS)
+"""What a log is opened with."""
+
 
 def encode(offsets: Mapping[TopicPartition, int]) -> bytes:
     """The text."""

@@ -249,9 +249,8 @@ class LogDirectory:
 
     def make_checkpoints(self) -> None:
         """See to the files being there, empty as Kafka leaves them at first."""
-        for name in (checkpoints.RECOVERY_POINTS, checkpoints.LOG_STARTS, checkpoints.HIGH_WATERMARKS):
+        for name in (*checkpoints.OF_LOGS, checkpoints.CLEANER):
             (self.path / name).touch()
-        (self.path / checkpoints.CLEANER).touch()
 
     def space(self) -> tuple[int, int]:
         """Total and usable bytes of the volume (DescribeLogDirs, KIP-827)."""
