@@ -18,3 +18,6 @@ class InlineWorker(Worker):
     async def run(self, work: Callable[[], Result]) -> Result:
         await trio.lowlevel.checkpoint()
         return work()
+
+    def crew(self, threads: int) -> Worker:
+        return self

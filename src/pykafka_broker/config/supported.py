@@ -70,7 +70,8 @@ BROKER_KEYS = _rooms(
         log.cleaner.io.max.bytes.per.second log.cleaner.threads
         log.flush.offset.checkpoint.interval.ms log.flush.scheduler.interval.ms
         log.flush.start.offset.checkpoint.interval.ms log.initial.task.delay.ms log.retention.check.interval.ms
-        num.partitions offsets.topic.num.partitions offsets.topic.replication.factor offsets.topic.segment.bytes
+        num.partitions num.recovery.threads.per.data.dir
+        offsets.topic.num.partitions offsets.topic.replication.factor offsets.topic.segment.bytes
         producer.id.expiration.ms replica.high.watermark.checkpoint.interval.ms
         replication.quota.window.num replication.quota.window.size.seconds transaction.state.log.min.isr
         transaction.state.log.num.partitions transaction.state.log.replication.factor

@@ -17,9 +17,21 @@ from pykafka_broker.log import partition_metadata
 from pykafka_broker.log.disk import Disk
 from pykafka_broker.log.epochs import Epochs
 from pykafka_broker.log.producers import Producers
-from pykafka_broker.log.segment import CLEANED, DELETED, INDEX, LOG, SUFFIXES, SWAP, Segment, file_name
+from pykafka_broker.log.segment import (
+    ABORTED_INDEX,
+    CLEANED,
+    DELETED,
+    INDEX,
+    LOG,
+    SUFFIXES,
+    SWAP,
+    TIME_INDEX,
+    Believed,
+    Segment,
+    file_name,
+)
 from pykafka_broker.log.segments import SegmentSettings, create_segment
-from pykafka_broker.log.snapshots import Snapshots
+from pykafka_broker.log.snapshots import SUFFIX, Snapshots
 from pykafka_broker.model.names import TopicPartition
 from pykafka_broker.model.outcome import Fact, Level
 from pykafka_broker.model.time import Millis
@@ -30,6 +42,8 @@ TEMPORARY = ".tmp"
 
 Note = Callable[[Fact], None]
 
+_INDEXES = (INDEX, TIME_INDEX, ABORTED_INDEX)
+_UNFINISHED = (CLEANED, DELETED, TEMPORARY, SWAP)
 _SEGMENT_FILE = re.compile(r"(\d{20})(\.log|\.index|\.timeindex|\.txnindex)")
 
 
@@ -38,6 +52,10 @@ class LoadingSettings(SegmentSettings, Protocol):
 
     @property
     def cleanup_policy(self) -> tuple[str, ...]: ...
+
+
+class Abandoned(Exception):
+    """Nobody wants to have this partition opened any more: the broker is told to stop while it recovers."""
 
 
 @dataclass(slots=True)
@@ -65,6 +83,7 @@ class Loading:
         producers: Producers,
         now: Millis,
         note: Note,
+        is_wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         self._disk = disk
         self._partition = partition
@@ -72,9 +91,14 @@ class Loading:
         self._producers = producers
         self._now = now
         self._note = note
+        self._is_wanted = is_wanted
         self._epochs = Epochs()
         self._snapshots = Snapshots(disk, {})
         self._wrote_epochs = False
+        self._trusted_end = 0
+        """Where checking began, if anything had to be checked."""
+        self._unharmed = -1
+        """Base offset of a segment that a crash has done nothing to: it ends at the recovery point."""
 
     def load(self, *, clean: bool, recovery_point: int, log_start_offset: int) -> Loaded:
         """Open everything; ``clean`` says that the shutdown mark was there."""
@@ -86,7 +110,8 @@ class Loading:
             return self._afresh(max(0, log_start_offset))
         suspects = self._suspects(segments, sizes, clean, recovery_point)
         end = self._end_without_doubt(segments, suspects)
-        end = self._recover(segments, suspects, end, clean)
+        end = self._recover(segments, suspects, sizes, end, clean=clean, recovery_point=recovery_point)
+        suspects.discard(self._unharmed)
         if end < log_start_offset:
             # Unflushed data is lost and with it everything that was not deleted yet.
             self._say("LogLost", Level.WARNING, log_end_offset=end, log_start_offset=log_start_offset)
@@ -109,16 +134,19 @@ class Loading:
             self._epochs,
             start,
             end,
-            end if not suspects else min(recovery_point, min(suspects)),
+            end if not suspects else min(recovery_point, self._trusted_end),
             self._snapshots,
-            self._doubtful(segments, suspects, clean),
+            self._doubtful(segments, suspects, clean, recovery_point),
         )
 
-    def _doubtful(self, segments: Sequence[Segment], suspects: set[int], clean: bool) -> tuple[str, ...]:
+    def _doubtful(
+        self, segments: Sequence[Segment], suspects: set[int], clean: bool, recovery_point: int
+    ) -> tuple[str, ...]:
         """What an earlier run may have written and never synced, beside what was written just now."""
         names = [name for segment in segments if segment.base_offset in suspects for name in segment.files()]
         if not clean:
-            names += [partition_metadata.FILE, *self._snapshots.names]
+            names.append(partition_metadata.FILE)
+            names += [file_name(offset, SUFFIX) for offset in self._snapshots.offsets if offset >= recovery_point]
         if not clean or self._wrote_epochs:
             names.append(EPOCHS_FILE)
         return tuple(names)
@@ -131,6 +159,16 @@ class Loading:
             self._disk.remove(name)
             del left[name]
 
+        if any(name.endswith(_UNFINISHED) for name in left):
+            self._finish(left, remove)
+        logs = {name[:20] for name in left if name.endswith(LOG)}
+        for name in [name for name in left if name.endswith(_INDEXES) and name[:20] not in logs]:
+            if _SEGMENT_FILE.fullmatch(name):
+                remove(name)
+        return left
+
+    def _finish(self, left: dict[str, int], remove: Callable[[str], None]) -> None:
+        """Remove what was being deleted or written; finish swaps that had begun."""
         unfinished = [int(name[:20]) for name in left if name.endswith(CLEANED)]
         swapped: set[int] = set()
         for name in sorted(left):
@@ -151,11 +189,6 @@ class Loading:
                 final = name.removesuffix(SWAP)
                 self._disk.rename(name, final)
                 left[final] = left.pop(name)
-        for name in sorted(left):
-            match = _SEGMENT_FILE.fullmatch(name)
-            if match and file_name(int(match[1]), LOG) not in left:
-                remove(name)
-        return left
 
     def _covered_by_swap(self, base: int, sizes: Mapping[str, int]) -> list[int]:
         swap = self._segment(base, {})
@@ -166,7 +199,7 @@ class Loading:
         return [covered for covered in bases if base <= covered < end]
 
     def _open_segments(self, sizes: Mapping[str, int]) -> list[Segment]:
-        bases = sorted(int(name[:20]) for name in sizes if _SEGMENT_FILE.fullmatch(name) and name.endswith(LOG))
+        bases = sorted(int(name[:20]) for name in sizes if name.endswith(LOG) and _SEGMENT_FILE.fullmatch(name))
         return [self._segment(base, sizes) for base in bases]
 
     def _segment(self, base: int, sizes: Mapping[str, int]) -> Segment:
@@ -188,7 +221,7 @@ class Loading:
         found = set()
         for segment, following in zip(segments, [*segments[1:], None], strict=True):
             unflushed = not clean and (following is None or following.base_offset > recovery_point)
-            if unflushed or file_name(segment.base_offset, INDEX) not in sizes or not segment.aborted.is_sound():
+            if unflushed or file_name(segment.base_offset, INDEX) not in sizes or not segment.has_sound_aborted():
                 found.add(segment.base_offset)
         return found
 
@@ -202,15 +235,26 @@ class Loading:
                 suspects.add(last.base_offset)
         return -1
 
-    def _recover(self, segments: list[Segment], suspects: set[int], end: int, clean: bool) -> int:
+    def _recover(
+        self,
+        segments: list[Segment],
+        suspects: set[int],
+        sizes: Mapping[str, int],
+        end: int,
+        *,
+        clean: bool,
+        recovery_point: int,
+    ) -> int:
         """Check the suspects, oldest first, and learn what the producers did; gives the log's end."""
-        trusted_end = min(suspects) if suspects else end
+        first = min(suspects, default=end)
+        believed = None if clean else self._believed(segments, suspects, sizes, recovery_point)
+        self._trusted_end = trusted_end = first if believed is None else recovery_point
         self._load_producers(segments, trusted_end)
         if suspects and not clean:
             # The batches tell their epochs again; the file may be older than they are.
             self._epochs.truncate_from_end(trusted_end)
         for index, segment in enumerate(segments):
-            if segment.base_offset < trusted_end:
+            if segment.base_offset < first:
                 if not clean and index + 1 < len(segments) and segments[index + 1].base_offset == trusted_end:
                     # It was flushed before it was rolled: the entry that rolling adds may be lost.
                     segment.complete_times()
@@ -218,12 +262,18 @@ class Loading:
             if segment.base_offset not in suspects:
                 replay(self._producers, segment, segment.base_offset)
                 continue
-            if not clean and index and self._is_after_a_gap(segment, segments[index - 1]):
+            trusted = believed if segment.base_offset == first else None
+            if not clean and trusted is None and index and self._is_after_a_gap(segment, segments[index - 1]):
                 end = segments[index - 1].end_offset()
                 self._lose(segments, index)
                 break
-            segment_end, cut = segment.recover(self._seen_in(segment))
-            self._say("SegmentRecovered", base_offset=segment.base_offset, log_end_offset=segment_end, cut_bytes=cut)
+            segment_end, cut = segment.recover(self._seen_in(segment), trusted)
+            if trusted is not None and segment_end == recovery_point and not cut:
+                self._unharmed = segment.base_offset
+            else:
+                level = Level.INFO if cut else Level.DEBUG
+                said = {"base_offset": segment.base_offset, "log_end_offset": segment_end, "cut_bytes": cut}
+                self._say("SegmentRecovered", level, **said)
             if cut or segment is segments[-1]:
                 end = segment_end
             if cut:
@@ -234,6 +284,21 @@ class Loading:
             # Less is left than was flushed once: what the snapshot knows of the rest never happened.
             self._load_producers(segments, end)
         return end
+
+    @staticmethod
+    def _believed(
+        segments: Sequence[Segment], suspects: set[int], sizes: Mapping[str, int], recovery_point: int
+    ) -> Believed | None:
+        """What of the first suspect need not be checked, because it was on the device before the crash.
+
+        Apache Kafka checks all of the segment in which the recovery point lies.
+        """
+        segment = next((segment for segment in segments if segment.base_offset in suspects), None)
+        if segment is None or segment.base_offset >= recovery_point or not segment.has_sound_aborted():
+            return None
+        if any(file_name(segment.base_offset, suffix) not in sizes for suffix in (INDEX, TIME_INDEX)):
+            return None
+        return segment.believe_below(recovery_point)
 
     def _is_after_a_gap(self, segment: Segment, before: Segment) -> bool:
         """Whether unflushed batches in front of this segment were lost in a power cut, which may spare later ones.
@@ -253,11 +318,13 @@ class Loading:
         """The newest snapshot not beyond ``end`` that can be read, and every batch from there up to ``end``."""
         start = self._snapshots.load(self._producers, segments[0].base_offset, end, self._now)
         for segment, following in zip(segments, [*segments[1:], None], strict=True):
-            if segment.base_offset < end and (following is None or following.base_offset > start):
-                replay(self._producers, segment, start)
+            if start < end and segment.base_offset < end and (following is None or following.base_offset > start):
+                replay(self._producers, segment, start, end)
 
     def _seen_in(self, segment: Segment) -> Callable[[BatchHeader, bytes], None]:
         def seen(header: BatchHeader, batch: bytes) -> None:
+            if not self._is_wanted():
+                raise Abandoned
             aborted = self._producers.record(header, header.base_offset, marker_in(header, batch))
             if aborted is not None:
                 segment.aborted.add(aborted)
@@ -311,9 +378,13 @@ def marker_in(header: BatchHeader, batch: bytes | bytearray | memoryview) -> End
     return None
 
 
-def replay(producers: Producers, segment: Segment, start: int) -> None:
-    """Let the producers' state take in every batch of a segment from ``start`` on, headers only."""
+def replay(producers: Producers, segment: Segment, start: int, end: int | None = None) -> None:
+    """Let the producers' state take in every batch of a segment from ``start`` on (and below ``end``), headers only."""
     for position, header in segment.batches(start):
+        if end is not None and header.base_offset >= end:
+            return
         if header.producer_id >= 0 and header.base_offset >= start:
             batch = segment.read(position, header.size_bytes) if header.is_control else b""
             producers.record(header, header.base_offset, marker_in(header, batch))
+        if header.next_offset == end:
+            return  # what follows may be no batch at all

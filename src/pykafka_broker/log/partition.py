@@ -10,7 +10,7 @@ fails the partition goes offline and refuses everything with KAFKA_STORAGE_ERROR
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -164,10 +164,14 @@ class PartitionLog:
         jitter_ms: int = 0,
         note: Note = _keep_quiet,
         producer_expiration_ms: int = EXPIRATION_MS,
+        is_wanted: Callable[[], bool] = lambda: True,
     ) -> PartitionLog:
-        """The partition in a directory; after an unclean shutdown it is recovered, which may take long."""
+        """The partition in a directory; after an unclean shutdown it is recovered, which may take long.
+
+        Raises :class:`Abandoned` soon after ``is_wanted`` says no; a later opening begins again then.
+        """
         producers = Producers(partition, expiration_ms=producer_expiration_ms)
-        loading = Loading(disk, partition, settings, producers, now, note)
+        loading = Loading(disk, partition, settings, producers, now, note, is_wanted)
         loaded = loading.load(clean=clean, recovery_point=recovery_point, log_start_offset=log_start_offset)
         return cls(
             disk,

@@ -30,6 +30,9 @@ EXPIRATION_MS = 86_400_000
 
 _SNAPSHOT_HEAD = Struct(">hIi")
 _SNAPSHOT_ENTRY = Struct(">qhiqiqiq")
+EMPTY_SNAPSHOT_BYTES = _SNAPSHOT_HEAD.size
+"""Length of a snapshot that names no producer; any other one is longer."""
+
 _SNAPSHOT_VERSION = 1
 _CRC_FROM = 6
 _LAST_SEQUENCE = 0x7FFFFFFF

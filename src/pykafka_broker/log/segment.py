@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from typing import NamedTuple
 
 from pykafka_broker.log.aborted import AbortedIndex
 from pykafka_broker.log.disk import Buffer, Disk
@@ -71,22 +72,32 @@ def check_frame(header: BatchHeader) -> None:
         raise CorruptBatch(f"Record batch is corrupt: {header}")
 
 
+class Believed(NamedTuple):
+    """The beginning of a segment that need not be checked: its length, and the offset behind it."""
+
+    size_bytes: int
+    end_offset: int
+
+
 class Segment:
     """Batches from ``base_offset`` on; ``size_bytes`` long."""
 
     __slots__ = (
+        "_aborted",
         "_disk",
+        "_ending",
         "_first_timestamp",
+        "_index",
         "_index_interval_bytes",
+        "_index_limit_bytes",
+        "_index_sizes",
         "_max",
         "_since_entry",
-        "aborted",
+        "_times",
         "base_offset",
         "created_ms",
-        "index",
         "name",
         "size_bytes",
-        "times",
     )
 
     def __init__(
@@ -110,10 +121,15 @@ class Segment:
         self.size_bytes = sizes.get(self.name, 0)
         self.created_ms = created_ms
         self._index_interval_bytes = index_interval_bytes
-        names = [file_name(base_offset, suffix) + ending for suffix in (INDEX, TIME_INDEX, ABORTED_INDEX)]
-        self.index = OffsetIndex(disk, names[0], base_offset, sizes.get(names[0], 0), index_limit_bytes)
-        self.times = TimeIndex(disk, names[1], base_offset, sizes.get(names[1], 0), index_limit_bytes)
-        self.aborted = AbortedIndex(disk, names[2], sizes.get(names[2], 0))
+        self._index_limit_bytes = index_limit_bytes
+        self._ending = ending
+        # Most segments of a large log are never asked for anything, so their indexes are made when they are.
+        self._index_sizes = [
+            sizes.get(file_name(base_offset, suffix) + ending, 0) for suffix in (INDEX, TIME_INDEX, ABORTED_INDEX)
+        ]
+        self._index: OffsetIndex | None = None
+        self._times: TimeIndex | None = None
+        self._aborted: AbortedIndex | None = None
         self._since_entry = 0
         self._max: tuple[int, int] | None = None
         self._first_timestamp: int | None = None
@@ -145,6 +161,39 @@ class Segment:
         return segment
 
     @property
+    def index(self) -> OffsetIndex:
+        """Offsets to positions."""
+        found = self._index
+        if found is None:
+            name, size = self._file(INDEX), self._index_sizes[0]
+            found = self._index = OffsetIndex(self._disk, name, self.base_offset, size, self._index_limit_bytes)
+        return found
+
+    @property
+    def times(self) -> TimeIndex:
+        """Timestamps to offsets."""
+        found = self._times
+        if found is None:
+            name, size = self._file(TIME_INDEX), self._index_sizes[1]
+            found = self._times = TimeIndex(self._disk, name, self.base_offset, size, self._index_limit_bytes)
+        return found
+
+    @property
+    def aborted(self) -> AbortedIndex:
+        """The transactions that were aborted here."""
+        found = self._aborted
+        if found is None:
+            found = self._aborted = AbortedIndex(self._disk, self._file(ABORTED_INDEX), self._index_sizes[2])
+        return found
+
+    def has_sound_aborted(self) -> bool:
+        """Whether what was aborted here can be read and is in order; costs nothing where nothing was."""
+        return (self._aborted is None and not self._index_sizes[2]) or self.aborted.is_sound()
+
+    def _file(self, suffix: str) -> str:
+        return file_name(self.base_offset, suffix) + self._ending
+
+    @property
     def max_timestamp(self) -> tuple[int, int]:
         """The greatest timestamp (ms) and the last offset of the earliest batch that holds it; -1 where unknown."""
         if self._max is None:
@@ -154,7 +203,10 @@ class Segment:
     @property
     def is_index_full(self) -> bool:
         """An index has no room for another entry."""
-        return self.index.is_full or self.times.is_full
+        index, times = self._index, self._times
+        if index is None or times is None:
+            index, times = self.index, self.times
+        return index.is_full or times.is_full
 
     def has_room_for(self, offset: int) -> bool:
         """Whether the offset can be told relative to the segment's base."""
@@ -162,7 +214,7 @@ class Segment:
 
     def files(self) -> tuple[str, ...]:
         """The names of its files, the one for aborted transactions included whether it exists or not."""
-        return (self.name, self.index.name, self.times.name, self.aborted.name)
+        return (self.name, self._file(INDEX), self._file(TIME_INDEX), self._file(ABORTED_INDEX))
 
     def append(self, data: Buffer, last_offset: int, max_timestamp: int) -> int:
         """Write one batch and index it if it is due; gives the position it got."""
@@ -254,17 +306,78 @@ class Segment:
     def _last_indexed_position(self) -> int:
         return self.index.position_of(_FARTHEST + self.base_offset)
 
-    def recover(self, seen: Callable[[BatchHeader, bytes], None]) -> tuple[int, int]:
-        """Believe nothing: check every batch, rebuild the indexes, cut off what is not a whole batch.
+    def believe_below(self, offset: int) -> Believed | None:
+        """Believe what lies below ``offset``, which is known to be on the device, and forget what the indexes say of
+        the rest; gives where ``recover`` has to go on from.
 
-        ``seen`` is called with each good batch. Gives the offset behind the last one and the number of bytes cut.
+        None, and nothing is changed, if batches and indexes do not agree: then none of it can be believed.
         """
-        self.index.clear()
-        self.times.clear()
-        self.aborted.clear()
-        self._since_entry, self._max, self._first_timestamp = 0, (NO_TIMESTAMP, self.base_offset), None
-        position, next_offset = 0, self.base_offset
-        for batch, header in self._good_batches():
+        found = self._end_of_what_is_below(offset)
+        if found is None:
+            return None
+        position, end, since_entry, greatest = found
+        self.index.truncate_to(offset)
+        self.times.truncate_to(offset)
+        self.aborted.truncate_to(offset)
+        self._since_entry, self._max = since_entry, greatest
+        return Believed(position, end)
+
+    def _end_of_what_is_below(self, offset: int) -> tuple[int, int, int, tuple[int, int]] | None:
+        """Position of the first batch that reaches ``offset``, the offset behind the batch before it, how far it lies
+        behind the last indexed one, and the greatest timestamp before it with its offset.
+
+        None where that cannot be told.
+        """
+        index, times = self.index, self.times
+        entries = index.last_at_most(offset - 1 - self.base_offset) + 1
+        indexed, start = index.entry(entries - 1) if entries else (-1, 0)
+        told = times.first_from(offset - self.base_offset)
+        timestamp, relative = times.entry(told - 1) if told else (NO_TIMESTAMP, 0)
+        greatest = timestamp, self.base_offset + relative
+        position, end = start, self.base_offset
+        if entries and not start:
+            return (
+                None  # zeros, as a power cut may leave, or Apache Kafka in a file that it has made longer than needed
+            )
+        try:
+            if told and not self._is_timed(greatest):
+                return None
+            for position, header in walk(self._disk, self.name, start, self.size_bytes):
+                if position == start and entries and header.last_offset != self.base_offset + indexed:
+                    return None
+                if header.last_offset >= offset:
+                    return position, end, position - start, greatest
+                if header.base_offset < end:
+                    return None
+                if header.max_timestamp > greatest[0]:
+                    greatest = header.max_timestamp, header.last_offset
+                end = header.next_offset
+                position += header.size_bytes
+        except CorruptBatch:
+            return None
+        return (position, end, position - start, greatest) if end == offset else None
+
+    def _is_timed(self, entry: tuple[int, int]) -> bool:
+        """Whether the batch that an entry of the time index names has that timestamp."""
+        timestamp, offset = entry
+        found = self.find(offset)
+        return found is not None and found[1].max_timestamp == timestamp and found[1].last_offset == offset
+
+    def recover(self, seen: Callable[[BatchHeader, bytes], None], believed: Believed | None = None) -> tuple[int, int]:
+        """Check every batch, rebuild the indexes, cut off what is not a whole batch.
+
+        What ``believe_below`` has given as ``believed`` stays as it is. ``seen`` is called with each good batch and
+        may raise: the segment has to be recovered again then. Gives the offset behind the last good batch and the
+        number of bytes cut.
+        """
+        position, next_offset = believed or Believed(0, self.base_offset)
+        if believed is None:
+            self.index.clear()
+            self.times.clear()
+            self.aborted.clear()
+            self._since_entry, self._max = 0, (NO_TIMESTAMP, self.base_offset)
+        self._first_timestamp = None
+        for batch, header in self._good_batches(position):
             if header.base_offset < next_offset or not self.has_room_for(header.last_offset):
                 break
             self._note(position, header.size_bytes, header.last_offset, header.max_timestamp)
@@ -280,9 +393,9 @@ class Segment:
         self.seal()
         return next_offset, cut
 
-    def _good_batches(self) -> Iterator[tuple[bytes, BatchHeader]]:
-        """Batches from the beginning of the file until one is torn or wrong."""
-        position, chunk, at = 0, b"", 0
+    def _good_batches(self, position: int) -> Iterator[tuple[bytes, BatchHeader]]:
+        """Batches from a position on until one is torn or wrong."""
+        chunk, at = b"", 0
         while position < self.size_bytes:
             if at + HEADER_BYTES > len(chunk):
                 chunk, at = self.read(position, _SCAN_BYTES), 0
@@ -342,7 +455,8 @@ class Segment:
 
         Gives whether there was anything to write.
         """
-        self.times.add(*self.max_timestamp)
+        if self._max is not None:
+            self.times.add(*self._max)
         return self.flush()
 
     def give_room_back(self) -> None:
@@ -351,16 +465,19 @@ class Segment:
 
     def flush(self) -> bool:
         """Write index entries that wait in memory; false if there are none."""
-        wrote_offsets, wrote_times = self.index.flush(), self.times.flush()
+        wrote_offsets = self._index is not None and self._index.flush()
+        wrote_times = self._times is not None and self._times.flush()
         return wrote_offsets or wrote_times
 
     def rename(self, ending: str) -> None:
         """Give all files another ending; a file that is not there (no transaction was aborted) stays away."""
+        index, times, aborted = self.index, self.times, self.aborted
         names = [file_name(self.base_offset, suffix) + ending for suffix in SUFFIXES]
         for old, new in zip(self.files(), names, strict=True):
             with suppress(FileNotFoundError):
                 self._disk.rename(old, new)
-        self.name, self.index.name, self.times.name, self.aborted.name = names
+        self._ending = ending
+        self.name, index.name, times.name, aborted.name = names
 
     def tune(self, index_interval_bytes: int) -> None:
         """Follow a changed setting."""

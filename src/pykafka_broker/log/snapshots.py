@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Mapping
 
 from pykafka_broker.log.disk import Disk
-from pykafka_broker.log.producers import CorruptSnapshot, Producers
+from pykafka_broker.log.producers import EMPTY_SNAPSHOT_BYTES, CorruptSnapshot, Producers
 from pykafka_broker.log.segment import file_name
 from pykafka_broker.model.time import Millis
 
@@ -22,37 +22,39 @@ _FILE = re.compile(r"(\d{20})\.snapshot")
 class Snapshots:
     """Offsets for which there is a snapshot, kept in step with the files."""
 
-    __slots__ = ("_disk", "_offsets")
+    __slots__ = ("_disk", "_sizes")
 
     def __init__(self, disk: Disk, sizes: Mapping[str, int]) -> None:
         self._disk = disk
-        self._offsets = {int(match[1]) for name in sizes if (match := _FILE.fullmatch(name))}
+        self._sizes = {
+            int(match[1]): size
+            for name, size in sizes.items()
+            if name.endswith(SUFFIX) and (match := _FILE.fullmatch(name))
+        }
 
     @property
     def offsets(self) -> list[int]:
         """All of them, in ascending order."""
-        return sorted(self._offsets)
-
-    @property
-    def names(self) -> list[str]:
-        """Their files."""
-        return [file_name(offset, SUFFIX) for offset in self.offsets]
+        return sorted(self._sizes)
 
     def write(self, offset: int, producers: Producers) -> str:
         """Write what the producers have done before ``offset``; gives the file's name, which is to be synced."""
         name = file_name(offset, SUFFIX)
-        self._disk.replace(name, producers.snapshot())
-        self._offsets.add(offset)
+        snapshot = producers.snapshot()
+        self._disk.replace(name, snapshot)
+        self._sizes[offset] = len(snapshot)
         return name
 
     def load(self, producers: Producers, start: int, end: int, now: Millis) -> int:
         """Load the newest that lies between two offsets and can be read; gives its offset, or ``start``.
 
-        One that cannot be read is removed.
+        One that cannot be read is removed; one whose size says that it names nobody need not be read.
         """
         producers.truncate()
         for offset in reversed(self.offsets):
             if start <= offset <= end:
+                if self._sizes[offset] == EMPTY_SNAPSHOT_BYTES:
+                    return offset
                 try:
                     producers.load(self._disk.read(file_name(offset, SUFFIX), 0, _LONGEST_BYTES), now)
                 except CorruptSnapshot:
@@ -80,4 +82,4 @@ class Snapshots:
 
     def _remove(self, offset: int) -> None:
         self._disk.remove(file_name(offset, SUFFIX))
-        self._offsets.discard(offset)
+        self._sizes.pop(offset, None)

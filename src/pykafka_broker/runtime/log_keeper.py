@@ -133,7 +133,7 @@ class LogKeeper:
         opening = LogOpening(
             self._directories, mine, now, self._settings, self._topic_settings, self._noted, self._note
         )
-        found = await self.worker.run(opening.open)
+        found = await opening.open(self.worker)
         self.clean_up_to.update(found.clean_up_to)
         self._written.update(found.checkpoints)
         self._doomed += [(now, path) for path in found.deleted]

@@ -18,8 +18,7 @@ LOG_STARTS = "log-start-offset-checkpoint"
 HIGH_WATERMARKS = "replication-offset-checkpoint"
 CLEANER = "cleaner-offset-checkpoint"
 
-OF_LOGS = (RECOVERY_POINTS, LOG_STARTS, HIGH_WATERMARKS)
-"""What a log is opened with."""
+ALL = (RECOVERY_POINTS, LOG_STARTS, HIGH_WATERMARKS, CLEANER)
 
 
 def encode(offsets: Mapping[TopicPartition, int]) -> bytes:

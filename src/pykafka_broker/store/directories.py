@@ -249,7 +249,7 @@ class LogDirectory:
 
     def make_checkpoints(self) -> None:
         """See to the files being there, empty as Kafka leaves them at first."""
-        for name in (*checkpoints.OF_LOGS, checkpoints.CLEANER):
+        for name in checkpoints.ALL:
             (self.path / name).touch()
 
     def space(self) -> tuple[int, int]:

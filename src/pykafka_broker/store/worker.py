@@ -20,3 +20,7 @@ class Worker:
     async def run(self, work: Callable[[], Result]) -> Result:
         """Do ``work`` on a thread; a cancelled caller still waits for it, for work on files must not be orphaned."""
         return await to_thread.run_sync(work, limiter=self._limiter)
+
+    def crew(self, threads: int) -> Worker:
+        """So many threads more, for work that takes long and shall not keep others from theirs."""
+        return Worker(threads)

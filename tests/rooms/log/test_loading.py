@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pykafka_broker.log.loading import Abandoned
 from pykafka_broker.log.partition import Isolation
 from pykafka_broker.wire.batch import read_header
 from tests.doubles.memory_disk import MemoryDisk
@@ -234,3 +235,92 @@ def test_what_was_recovered_still_has_to_be_synced(sample: SampleLog) -> None:
     assert log.recovery_point == 4
     assert {log_file(4), log_file(6), log_file(8)} <= set(log.unsynced().names)
     assert log_file(2) not in log.unsynced().names
+
+
+class CountingDisk(MemoryDisk):
+    """Knows which bytes of log files were read, by offsets in the file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read_up_to_now: list[tuple[str, int, int]] = []
+
+    def read(self, name: str, start: int, size_bytes: int) -> bytes:
+        data = super().read(name, start, size_bytes)
+        if name.endswith(".log"):
+            self.read_up_to_now.append((name, start, start + len(data)))
+        return data
+
+    def bytes_read(self) -> int:
+        return sum(end - start for _, start, end in self.read_up_to_now)
+
+
+@pytest.fixture
+def grown() -> SampleLog:
+    """Forty segments of twenty batches of a kilobyte, by an idempotent producer; closed."""
+    found = SampleLog(CountingDisk(), segment_bytes=20 * len(batch(bytes(1_000))), retention_ms=-1)
+    for index in range(800):
+        found.append(bytes(1_000), producer_id=7, producer_epoch=0, base_sequence=index)
+    found.log.close()
+    return found
+
+
+_LOOK = 8 * 1024
+
+
+@pytest.mark.parametrize("recovery_point", [780, 790, 795, 800])
+def test_recovery_reads_little_of_what_lies_before_the_recovery_point(grown: SampleLog, recovery_point: int) -> None:
+    disk = grown.disk
+    assert isinstance(disk, CountingDisk)
+    disk.read_up_to_now.clear()
+    log = grown.opened(clean=False, recovery_point=recovery_point)
+    assert log.log_end_offset == 800
+    assert [one.last_sequence for one in log.producers_state()] == [799]
+    beyond = (800 - recovery_point) * len(batch(bytes(1_000)))
+    # Beside it: the neighbour's end, where the recovery point lies, and headers since the snapshot before it.
+    assert disk.bytes_read() <= beyond + 4 * _LOOK
+    assert {name for name, _, _ in disk.read_up_to_now} <= {log_file(760), log_file(780)}
+
+
+def test_recovery_from_far_back_reads_each_segment_behind_that_once(grown: SampleLog) -> None:
+    disk = grown.disk
+    assert isinstance(disk, CountingDisk)
+    disk.read_up_to_now.clear()
+    assert grown.opened(clean=False, recovery_point=400).log_end_offset == 800
+    assert min(name for name, _, _ in disk.read_up_to_now) == log_file(380)
+    assert disk.bytes_read() <= 400 * len(batch(bytes(1_000))) + 22 * 2 * _LOOK
+
+
+def test_a_crash_that_did_nothing_leaves_nothing_to_flush(grown: SampleLog) -> None:
+    log = grown.opened(clean=False, recovery_point=800)
+    assert log.recovery_point == 800
+    assert grown.said("SegmentRecovered") == []
+    assert not [name for name in log.unsynced().names if name.endswith((".log", ".index", ".timeindex"))]
+
+
+def test_what_lies_before_the_recovery_point_stays_flushed(grown: SampleLog) -> None:
+    log = grown.opened(clean=False, recovery_point=790)
+    assert log.recovery_point == 790
+    assert log_file(780) in log.unsynced().names
+    assert log.unsynced().offset == 800
+
+
+def test_a_flushed_segment_whose_index_is_nonsense_is_checked_from_its_beginning(grown: SampleLog) -> None:
+    disk = disk_of(grown)
+    index = log_file(780, ".index")
+    before = bytes(disk.files[index])
+    disk.files[index][:] = bytes(len(before))
+    log = grown.opened(clean=False, recovery_point=800)
+    assert bytes(disk.files[index]) == before
+    assert (log.log_end_offset, log.recovery_point) == (800, 780)
+    assert grown.values() == [(offset, bytes(1_000)) for offset in range(800)]
+
+
+def test_an_opening_that_is_not_wanted_any_more_ends_soon_and_is_begun_again_later(grown: SampleLog) -> None:
+    seen = iter(range(10_000))
+    with pytest.raises(Abandoned):
+        grown.opened(clean=False, is_wanted=lambda: next(seen) < 150)
+    assert next(seen) == 151
+    log = grown.opened(clean=False)
+    assert log.log_end_offset == 800
+    assert grown.values() == [(offset, bytes(1_000)) for offset in range(800)]
+    assert [one.last_sequence for one in log.producers_state()] == [799]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from pykafka_broker.log.segment import Segment, walk
@@ -195,3 +197,77 @@ def test_headers_are_read_without_their_records(disk: MemoryDisk) -> None:
     assert len(list(walk(disk, segment.name, 0, segment.size_bytes))) == 10
     assert read_bytes <= 10 * 8_192
     assert read_header(read(segment.name, 0, 61)).base_offset == BASE
+
+
+def test_what_was_flushed_need_not_be_read_again(disk: MemoryDisk, segment: Segment) -> None:
+    whole = segment.size_bytes // 20
+    segment.seal()
+    before = segment.index.entries(), segment.times.entries(), segment.max_timestamp
+    again = reopened(disk)
+    believed = again.believe_below(BASE + 30)
+    assert believed == (15 * whole, BASE + 30)
+    seen: list[BatchHeader] = []
+    assert again.recover(lambda header, _: seen.append(header), believed) == (BASE + 40, 0)
+    assert [header.base_offset for header in seen] == list(range(BASE + 30, BASE + 40, 2))
+    assert (again.index.entries(), again.times.entries(), again.max_timestamp) == before
+
+
+@pytest.mark.parametrize("offset", [BASE + 1, BASE + 29, BASE + 40])
+def test_belief_ends_where_a_batch_begins(disk: MemoryDisk, segment: Segment, offset: int) -> None:
+    whole = segment.size_bytes // 20
+    segment.seal()
+    before = segment.index.entries(), segment.times.entries()
+    again = reopened(disk)
+    end = (offset - BASE) // 2 * 2
+    believed = again.believe_below(offset)
+    assert believed == (end // 2 * whole, BASE + end)
+    assert again.recover(lambda *_: None, believed) == (BASE + 40, 0)
+    assert (again.index.entries(), again.times.entries()) == before
+
+
+def test_a_torn_tail_behind_what_was_flushed_is_cut_off(disk: MemoryDisk, segment: Segment) -> None:
+    whole = segment.size_bytes // 20
+    segment.seal()
+    disk.truncate(segment.name, segment.size_bytes - 5)
+    again = reopened(disk)
+    assert again.recover(lambda *_: None, again.believe_below(BASE + 30)) == (BASE + 38, whole - 5)
+    assert again.max_timestamp == (1_180, BASE + 37)
+
+
+def zeros_instead_of(name: str) -> Callable[[MemoryDisk], None]:
+    def change(disk: MemoryDisk) -> None:
+        disk.files[name][-16:] = bytes(16)
+
+    return change
+
+
+def shorter(name: str, by: int) -> Callable[[MemoryDisk], None]:
+    return lambda disk: disk.truncate(name, disk.sizes()[name] - by)
+
+
+def longer(name: str, by: int) -> Callable[[MemoryDisk], None]:
+    return lambda disk: disk.append(name, bytes(by))
+
+
+LOG_FILE, INDEX_FILE, TIME_FILE = (f"{BASE:020d}{suffix}" for suffix in (".log", ".index", ".timeindex"))
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        zeros_instead_of(INDEX_FILE),
+        zeros_instead_of(TIME_FILE),
+        longer(INDEX_FILE, 800),
+        longer(TIME_FILE, 1200),
+        shorter(LOG_FILE, 5),
+        shorter(LOG_FILE, 500),
+    ],
+)
+def test_nothing_is_believed_where_log_and_indexes_disagree(
+    disk: MemoryDisk, segment: Segment, harm: Callable[[MemoryDisk], None]
+) -> None:
+    segment.seal()
+    harm(disk)
+    before = {name: bytes(data) for name, data in disk.files.items()}
+    assert reopened(disk).believe_below(BASE + 40) is None
+    assert {name: bytes(data) for name, data in disk.files.items()} == before

@@ -140,7 +140,8 @@ async def test_after_a_kill_torn_tails_are_cut(broker: Broker) -> None:
         assert log is not None
         assert log.log_end_offset == 2
         assert [fact.fields["cut_bytes"] for fact in broker.said("SegmentRecovered")] != [0]
-        assert dict(broker.said("PartitionRecovered")[0].fields) == {"partition": "orders-0", "done": 1, "of": 1}
+        told = {"number": 1, "of": 1, "partition": "orders-0", "directory": str(broker.paths[0])}
+        assert dict(broker.said("RecoveringPartition")[0].fields) == told
 
 
 async def test_a_keeper_that_never_opened_leaves_everything_as_it_was(broker: Broker) -> None:
