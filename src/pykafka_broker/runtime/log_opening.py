@@ -35,6 +35,10 @@ _LOUD = 100
 """About as many partitions of a directory are told of aloud while it is recovered."""
 
 
+_PATIENCE_S = 0.4
+_HELPERS = 3
+
+
 class OpeningSettings(Protocol):
     """What of the broker's settings matters here; ``BrokerSettings`` has it."""
 
@@ -121,12 +125,11 @@ class LogOpening:
         """
         claimed = await worker.run(self._claim_all)
         threads = self._settings.num_recovery_threads_per_data_dir
-        crew = worker.crew(threads * max(1, len(claimed)))
         async with trio.open_nursery() as watch:
             watch.start_soon(self._give_up_when_cancelled)
             async with trio.open_nursery() as directories:
                 for work in claimed:
-                    directories.start_soon(self._open_all, work, crew, threads)
+                    directories.start_soon(self._open_all, work, worker, threads)
             watch.cancel_scope.cancel()
         if self._mistake is not None:
             raise self._mistake
@@ -152,13 +155,17 @@ class LogOpening:
         self._raise_if_none_is_left()
         return claimed
 
-    async def _open_all(self, work: _Work, crew: Worker, threads: int) -> None:
+    async def _open_all(self, work: _Work, worker: Worker, threads: int) -> None:
         """Every partition in a log directory, and every copy of one that is on its way there."""
+        crew = worker.crew(threads)
         try:
             await crew.run(partial(self._begin, work))
-            async with trio.open_nursery() as nursery:
-                for _ in range(min(threads, max(1, len(work.waiting)))):
-                    nursery.start_soon(crew.run, partial(self._open_some, work))
+            async with trio.open_nursery() as helpers:
+                helpers.start_soon(self._help, work, worker)
+                async with trio.open_nursery() as nursery:
+                    for _ in range(min(threads, max(1, len(work.waiting)))):
+                        nursery.start_soon(crew.run, partial(self._open_some, work))
+                helpers.cancel_scope.cancel()
         except DirectoryError as mistake:
             self._mistake, self.is_wanted = mistake, False
         if work.directory.is_offline:
@@ -170,6 +177,19 @@ class LogOpening:
         self._found.checkpoints.update({(work.directory, name): offsets for name, offsets in work.marks.items()})
         if not work.clean and work.count:
             self._say("LogDirectoryRecovered", directory=str(work.directory.path), partitions=work.count)
+
+    async def _help(self, work: _Work, worker: Worker) -> None:
+        """Open on more threads what takes long after a clean shutdown.
+
+        What is in memory is opened fastest by one thread, for Python lets only one of them run; what is not is waited
+        for, and waiting can be shared.
+        """
+        await trio.sleep(_PATIENCE_S)
+        if work.clean:
+            crew = worker.crew(_HELPERS)
+            async with trio.open_nursery() as nursery:
+                for _ in range(_HELPERS):
+                    nursery.start_soon(crew.run, partial(self._open_some, work))
 
     def _begin(self, work: _Work) -> None:
         directory = work.directory
