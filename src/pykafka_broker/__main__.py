@@ -168,6 +168,9 @@ def _start(parsed: argparse.Namespace) -> int:
         return CANNOT_START
     log_to_stderr(parsed.log_level)
     take_all()
+    # A start makes thousands of objects that stay; to look through them again and again costs a third of the time.
+    usual = gc.get_threshold()
+    gc.set_threshold(100_000, *usual[1:])
 
     status = 0
 
@@ -193,6 +196,7 @@ def _start(parsed: argparse.Namespace) -> int:
                     # What was made while starting lives as long as the process: the collector need not look at it.
                     gc.collect()
                     gc.freeze()
+                    gc.set_threshold(*usual)
                     await told_to_stop.wait()
             except CannotStart as refused:
                 print(f"pykafka-broker: {refused}", file=sys.stderr)

@@ -75,9 +75,10 @@ class AbortedIndex:
             self._entries = kept
 
     def clear(self) -> None:
-        """Remove the file, to be rebuilt."""
-        self._disk.remove(self.name)
-        self._entries = []
+        """Remove the file, to be rebuilt; most segments have none."""
+        if self._entries != []:
+            self._disk.remove(self.name)
+            self._entries = []
 
     def _load(self) -> Iterator[Aborted]:
         data = self._disk.read(self.name, 0, 1 << 31)

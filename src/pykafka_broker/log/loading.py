@@ -70,6 +70,8 @@ class Loaded:
     snapshots: Snapshots
     doubtful: tuple[str, ...]
     """Files that may not be on the device as they are now."""
+    stored_epochs: bytes | None
+    """The text of the epochs' file."""
 
 
 class Loading:
@@ -105,7 +107,7 @@ class Loading:
         sizes = self._tidy(self._disk.sizes())
         self._snapshots = Snapshots(self._disk, sizes)
         segments = self._open_segments(sizes)
-        stored_epochs = self._read_epochs(sizes)
+        self._stored_epochs = stored_epochs = self._read_epochs(sizes)
         if not segments:
             return self._afresh(max(0, log_start_offset))
         suspects = self._suspects(segments, sizes, clean, recovery_point)
@@ -127,7 +129,7 @@ class Loading:
                 for _, header in segment.batches(segment.base_offset):
                     self._note_epoch(header)
         self._epochs.truncate_from_start(start)
-        if self._epochs.encode() != stored_epochs:
+        if not self._is_told_by(stored_epochs, start, end):
             self._write_epochs()
         return Loaded(
             segments,
@@ -137,6 +139,7 @@ class Loading:
             end if not suspects else min(recovery_point, self._trusted_end),
             self._snapshots,
             self._doubtful(segments, suspects, clean, recovery_point),
+            self._stored_epochs,
         )
 
     def _doubtful(
@@ -348,8 +351,21 @@ class Loading:
             return None
         return text
 
+    def _is_told_by(self, stored: bytes | None, start: int, end: int) -> bool:
+        """Whether a file, once what lies outside the log is taken away, says the same as we know.
+
+        It need not be written then: an epoch begins with a write before its first batch, so nobody is misled.
+        """
+        if stored is None:
+            return False
+        found = Epochs.decode(stored)
+        found.truncate_from_end(end)
+        found.truncate_from_start(start)
+        return found.entries == self._epochs.entries
+
     def _write_epochs(self) -> None:
-        self._disk.replace(EPOCHS_FILE, self._epochs.encode())
+        self._stored_epochs = self._epochs.encode()
+        self._disk.replace(EPOCHS_FILE, self._stored_epochs)
         self._wrote_epochs = True
 
     def _drop(self, segment: Segment) -> None:
@@ -364,7 +380,8 @@ class Loading:
             self._epochs = Epochs()
             self._write_epochs()
         segment = create_segment(self._disk, offset, self._settings, self._now)
-        return Loaded([segment], self._epochs, offset, offset, offset, self._snapshots, (EPOCHS_FILE, *segment.files()))
+        doubtful = (EPOCHS_FILE, *segment.files())
+        return Loaded([segment], self._epochs, offset, offset, offset, self._snapshots, doubtful, self._stored_epochs)
 
     def _say(self, name: str, level: Level = Level.INFO, **fields: object) -> None:
         self._note(Fact(name, level, {"partition": str(self._partition), **fields}))

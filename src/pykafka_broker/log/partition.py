@@ -76,6 +76,7 @@ class PartitionLog:
         "_segment_bytes",
         "_segments",
         "_snapshots",
+        "_stored_epochs",
         "_unsynced",
         "high_watermark",
         "is_offline",
@@ -108,6 +109,7 @@ class PartitionLog:
         self._note = note
         self._producers = producers
         self._epochs = loaded.epochs
+        self._stored_epochs = loaded.stored_epochs
         self._segments = Segments(disk, loaded.segments)
         self._snapshots = loaded.snapshots
         self._cuts = 0
@@ -366,8 +368,12 @@ class PartitionLog:
             self._write_epochs()
 
     def _write_epochs(self) -> None:
+        text = self._epochs.encode()
+        if text == self._stored_epochs:
+            return  # a leader that was started again leads as before, perhaps thousands of partitions at once
         with self._disk_failures():
-            self._disk.replace(EPOCHS_FILE, self._epochs.encode())
+            self._disk.replace(EPOCHS_FILE, text)
+        self._stored_epochs = text
         self._unsynced.add(EPOCHS_FILE)
 
     # reading

@@ -388,8 +388,9 @@ class Segment:
         if cut:
             self._disk.truncate(self.name, position)
             self.size_bytes = position
-        self.index.create()
-        self.times.create()
+        if believed is None:
+            self.index.create()
+            self.times.create()
         self.seal()
         return next_offset, cut
 

@@ -324,3 +324,22 @@ def test_an_opening_that_is_not_wanted_any_more_ends_soon_and_is_begun_again_lat
     assert log.log_end_offset == 800
     assert grown.values() == [(offset, bytes(1_000)) for offset in range(800)]
     assert [one.last_sequence for one in log.producers_state()] == [799]
+
+
+@pytest.mark.parametrize("batches, clean", [(0, True), (3, True), (3, False)])
+def test_a_leader_that_is_started_again_does_not_write_its_epoch_again(batches: int, clean: bool) -> None:
+    sample = SampleLog()
+    sample.log.assign_epoch(4)
+    for _ in range(batches):
+        sample.append(b"v", leader_epoch=4)
+    sample.log.close()
+    disk = disk_of(sample)
+    disk.fail_after(0)
+    log = sample.opened(clean=clean, recovery_point=batches)
+    log.assign_epoch(4)
+    assert log.latest_epoch == 4
+    disk.fail_after(None)
+    log.assign_epoch(5)
+    sample.append(b"v", leader_epoch=5)
+    assert sample.opened(clean=clean).end_of_epoch(5) == (5, batches + 1)
+    assert sample.log.end_of_epoch(4).end_offset == batches
