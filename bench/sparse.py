@@ -70,10 +70,14 @@ def fill(directory: Path, topic: str, shape: Shape) -> int:
 def _template(shape: Shape, number: int) -> bytes:
     """The beginning of a batch that goes on with zeros to its end; its base offset is left open."""
     timestamp = shape.timestamp_ms + 1000 * number
-    frame = len(build([Record(timestamp=timestamp, key=None, value=bytes(shape.batch_bytes))])) - shape.batch_bytes
-    batch = build([Record(timestamp=timestamp, key=None, value=bytes(shape.batch_bytes - frame))], leader_epoch=0)
+
+    def batch_with(value_bytes: int) -> bytearray:
+        return build([Record(timestamp=timestamp, key=None, value=bytes(value_bytes))], leader_epoch=0)
+
+    guess = shape.batch_bytes - 100
+    batch = batch_with(guess + shape.batch_bytes - len(batch_with(guess)))
     if len(batch) != shape.batch_bytes:
-        raise ValueError(f"a batch of {shape.batch_bytes} bytes cannot be made of one record")
+        raise ValueError(f"no batch of one record is {shape.batch_bytes} bytes long")
     return bytes(batch).rstrip(b"\0")
 
 

@@ -13,6 +13,7 @@ from pykafka_broker.log.disk import Disk
 
 ENTRY = Struct(">hqqqq")
 _VERSION = 0
+_PAGE_ENTRIES = 128
 
 
 class Aborted(NamedTuple):
@@ -25,43 +26,48 @@ class Aborted(NamedTuple):
 
 
 class AbortedIndex:
-    """The aborted transactions of one segment, in the order of their markers; few enough to be held in memory."""
+    """The aborted transactions of one segment, in the order of their markers; looked up in the file."""
 
-    __slots__ = ("_disk", "_entries", "name")
+    __slots__ = ("_count", "_disk", "_last_offset", "_rest", "name")
 
     def __init__(self, disk: Disk, name: str, size_bytes: int) -> None:
         self._disk = disk
         self.name = name
-        self._entries: list[Aborted] | None = None if size_bytes else []
+        self._count, self._rest = divmod(size_bytes, ENTRY.size)
+        self._last_offset: int | None = None
 
     @property
     def entries(self) -> list[Aborted]:
         """All of them; an unreadable file is a ``ValueError``."""
-        if self._entries is None:
-            self._entries = list(self._load())
-        return self._entries
+        return list(self._from(0))
 
     def is_sound(self) -> bool:
         """Whether the file can be read and is in order; an unsound one is rebuilt by recovery."""
+        last = -1
         try:
-            markers = [aborted.last_offset for aborted in self.entries]
+            for aborted in self._from(0):
+                if aborted.last_offset <= last:
+                    return False
+                last = aborted.last_offset
         except ValueError:
             return False
-        return markers == sorted(set(markers))
+        return True
 
     def add(self, aborted: Aborted) -> None:
         """Note one whose marker has just been written."""
-        entries = self.entries
-        if entries and entries[-1].last_offset >= aborted.last_offset:
-            raise ValueError(f"{aborted} does not follow {entries[-1]}")
+        if self._last_offset is None:
+            self._last_offset = next(self._from(self._count - 1)).last_offset if self._count else -1
+        if self._last_offset >= aborted.last_offset:
+            raise ValueError(f"{aborted} does not follow one that ends at {self._last_offset}")
         self._disk.append(self.name, ENTRY.pack(_VERSION, *aborted))
-        entries.append(aborted)
+        self._count += 1
+        self._last_offset = aborted.last_offset
 
     def between(self, start: int, end: int) -> tuple[list[Aborted], bool]:
         """Those that touch offsets from ``start`` up to ``end``, and whether later segments need not be asked."""
         found = []
-        for aborted in self.entries:
-            if aborted.last_offset >= start and aborted.first_offset < end:
+        for aborted in self._from(self._first_from(start)):
+            if aborted.first_offset < end:
                 found.append(aborted)
             if aborted.last_stable_offset >= end:
                 return found, True
@@ -69,22 +75,39 @@ class AbortedIndex:
 
     def truncate_to(self, offset: int) -> None:
         """Forget those whose marker lies at or behind ``offset``."""
-        kept = [aborted for aborted in self.entries if aborted.last_offset < offset]
-        if len(kept) < len(self.entries):
-            self._disk.truncate(self.name, len(kept) * ENTRY.size)
-            self._entries = kept
+        kept = self._first_from(offset)
+        if kept < self._count:
+            self._disk.truncate(self.name, kept * ENTRY.size)
+            self._count, self._rest, self._last_offset = kept, 0, None
 
     def clear(self) -> None:
         """Remove the file, to be rebuilt; most segments have none."""
-        if self._entries != []:
+        if self._count or self._rest:
             self._disk.remove(self.name)
-            self._entries = []
+        self._count, self._rest, self._last_offset = 0, 0, None
 
-    def _load(self) -> Iterator[Aborted]:
-        data = self._disk.read(self.name, 0, 1 << 31)
-        if len(data) % ENTRY.size:
+    def _first_from(self, offset: int) -> int:
+        """The index of the first entry whose marker lies at or behind ``offset``, or their number."""
+        low, high = 0, self._count
+        while low < high:
+            middle = (low + high) // 2
+            if next(self._from(middle, 1)).last_offset < offset:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def _from(self, index: int, at_once: int = _PAGE_ENTRIES) -> Iterator[Aborted]:
+        """The entries from an index on, some read at a time."""
+        if self._rest:
             raise ValueError(f"{self.name} ends within an entry")
-        for version, *fields in ENTRY.iter_unpack(data):
-            if version != _VERSION:
-                raise ValueError(f"{self.name} holds an entry of the unknown version {version}")
-            yield Aborted(*fields)
+        while index < self._count:
+            size = min(at_once, self._count - index) * ENTRY.size
+            data = self._disk.read(self.name, index * ENTRY.size, size)
+            if len(data) != size:
+                raise ValueError(f"{self.name} is shorter than it was")
+            for version, *fields in ENTRY.iter_unpack(data):
+                if version != _VERSION:
+                    raise ValueError(f"{self.name} holds an entry of the unknown version {version}")
+                yield Aborted(*fields)
+            index += at_once

@@ -35,33 +35,36 @@ class Descriptor(int):
 
 
 class OpenFiles:
-    """All descriptors the logs keep open, at most ``limit``; the one opened first goes first.
+    """All descriptors the logs keep open: at most ``limit`` of files that were opened to be appended to, and
+    ``reading`` of others. The one opened first goes first.
 
     A file that is let go while in use is simply opened again (about 5 µs), so nothing is kept on each use to find
-    out which one is idle.
+    out which one is idle. Whoever reads through old segments takes nothing from those that are written.
     """
 
-    def __init__(self, limit: int = 512) -> None:
-        self._limit = limit
-        self._open: dict[tuple[FileDisk, str], None] = {}
+    def __init__(self, limit: int = 384, reading: int = 128) -> None:
+        self._limits = (reading, limit)
+        self._open: tuple[dict[tuple[FileDisk, str], None], dict[tuple[FileDisk, str], None]] = ({}, {})
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._open)
+        return sum(map(len, self._open))
 
-    def opened(self, disk: FileDisk, name: str) -> None:
+    def opened(self, disk: FileDisk, name: str, *, to_append: bool = False) -> None:
         """Count a descriptor, and make room for it."""
         with self._lock:
-            self._open[disk, name] = None
-            while len(self._open) > self._limit:
-                oldest = next(iter(self._open))
-                del self._open[oldest]
+            some, limit = self._open[to_append], self._limits[to_append]
+            some[disk, name] = None
+            while len(some) > limit:
+                oldest = next(iter(some))
+                del some[oldest]
                 oldest[0].descriptors.pop(oldest[1], None)
 
     def let_go(self, disk: FileDisk, name: str) -> None:
         """Count it no longer."""
         with self._lock:
-            self._open.pop((disk, name), None)
+            for some in self._open:
+                some.pop((disk, name), None)
 
 
 class FileDisk:
@@ -166,7 +169,7 @@ class FileDisk:
     def _open(self, name: str) -> Descriptor:
         descriptor = Descriptor(os.open(self._directory + name, _FLAGS, 0o644))
         self.descriptors[name] = descriptor
-        self._open_files.opened(self, name)
+        self._open_files.opened(self, name, to_append=True)
         return descriptor
 
     def _open_existing(self, name: str) -> Descriptor:

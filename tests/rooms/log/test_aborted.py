@@ -64,3 +64,28 @@ def test_a_file_that_makes_no_sense_is_told(disk: MemoryDisk, damage: bytes) -> 
 
 def test_a_file_in_order_is_sound(index: AbortedIndex) -> None:
     assert index.is_sound()
+
+
+def test_many_are_looked_up_in_the_file_and_not_held_in_memory(disk: MemoryDisk) -> None:
+    index = AbortedIndex(disk, "x", 0)
+    for number in range(1_000):
+        index.add(Aborted(number, 10 * number, 10 * number + 9, 10 * number + 10))
+    index = AbortedIndex(disk, "x", disk.sizes()["x"])
+    reads: list[int] = []
+    read = disk.read
+
+    def counting(name: str, start: int, size: int) -> bytes:
+        reads.append(size)
+        return read(name, start, size)
+
+    disk.read = counting  # type: ignore[method-assign]
+    assert index.between(5_000, 5_015) == (
+        [Aborted(500, 5_000, 5_009, 5_010), Aborted(501, 5_010, 5_019, 5_020)],
+        True,
+    )
+    assert sum(reads) < 6_000
+    index.truncate_to(9_000)
+    assert disk.sizes()["x"] == 900 * 34
+    index.add(Aborted(7, 9_001, 9_002, 9_003))
+    assert index.between(8_995, 9_500)[0] == [Aborted(899, 8_990, 8_999, 9_000), Aborted(7, 9_001, 9_002, 9_003)]
+    assert index.is_sound()

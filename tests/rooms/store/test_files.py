@@ -144,6 +144,19 @@ def test_no_more_descriptors_are_open_than_allowed(tmp_path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+def test_reading_through_many_files_takes_nothing_from_those_that_are_written(tmp_path: Path) -> None:
+    open_files = OpenFiles(limit=3, reading=2)
+    disk = FileDisk(tmp_path, open_files)
+    for index in range(20):
+        (tmp_path / f"old{index}").write_bytes(b"x")
+    for name in ("a", "b", "c"):
+        disk.append(name, b"x")
+    for index in range(20):
+        assert disk.read(f"old{index}", 0, 1) == b"x"
+    assert set(disk.descriptors) == {"a", "b", "c", "old18", "old19"}
+    assert len(open_files) == 5
+
+
 def test_a_descriptor_that_is_let_go_stays_open_while_a_region_holds_it(tmp_path: Path) -> None:
     disk = FileDisk(tmp_path, OpenFiles(limit=1))
     disk.append("a", b"0123456789")
