@@ -499,8 +499,17 @@ class PartitionLog:
         self._say("LogStartAdvanced", log_start_offset=offset)
         return True
 
-    def expire(self, now: Millis) -> Expired:
-        """Apply retention: old segments are renamed now and removed by ``reap`` after ``file.delete.delay.ms``."""
+    def unread_by_retention(self, most: int) -> list[tuple[str, int]]:
+        """Files, with their lengths, whose ends ``expire`` will read to know how old the first segments are."""
+        settings = self.settings
+        if "delete" not in settings.cleanup_policy or settings.retention_ms < 0:
+            return []
+        return [unread for one in self._segments[:most] if (unread := one.unread_times()) is not None]
+
+    def expire(self, now: Millis, *, most: int | None = None) -> Expired:
+        """Apply retention: old segments, at most so many, are renamed now and removed by ``reap`` after
+        ``file.delete.delay.ms``.
+        """
         with self._disk_failures():
             self._producers.expire(now)
             count, why = retention.deletable(
@@ -513,6 +522,8 @@ class PartitionLog:
             )
             if not count:
                 return Expired(0, 0)
+            if most is not None:
+                count = min(count, most)
             if count == len(self._segments):
                 self._roll(now, self.log_end_offset)
             gone = self._segments.delete_first(count, now + self.settings.file_delete_delay_ms)

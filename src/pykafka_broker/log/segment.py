@@ -200,6 +200,10 @@ class Segment:
             self._max = self.times.last
         return self._max
 
+    def unread_times(self) -> tuple[str, int] | None:
+        """The file from whose end ``max_timestamp`` will be read, and its length; None if that has been done."""
+        return (self._file(TIME_INDEX), self._index_sizes[1]) if self._max is None and self._index_sizes[1] else None
+
     @property
     def is_index_full(self) -> bool:
         """An index has no room for another entry."""

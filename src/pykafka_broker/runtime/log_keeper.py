@@ -39,6 +39,11 @@ __all__ = ["KeeperSettings", "Kept", "LogKeeper", "Usage", "follow", "kept_logs"
 _TIDY_MS = 1_000
 """How often rolled segments to flush and deleted files to remove are looked for."""
 
+_EXPIRED_AT_ONCE = 8
+"""How many segments retention takes away before others have their turn; each is three or four renames."""
+
+_PAGE_BYTES = 4096
+
 
 class KeeperSettings(CleanerSettings, OpeningSettings, Protocol):
     """What of the broker's settings matters here; ``BrokerSettings`` has it."""
@@ -502,24 +507,27 @@ class LogKeeper:
                         if not kept.log.is_offline:
                             await self._sync(kept, kept.log.unsynced(sealed_only=True))
         now = self._clock()
-        for log in self.logs.values():
-            due = log.next_reap_ms
-            if due is not None and due <= now:
-                with suppress(KafkaError):
-                    log.reap(now)
+        due = [log for log in self.logs.values() if log.next_reap_ms is not None and log.next_reap_ms <= now]
+        if due:
+            await self.worker.run(partial(_reap, due, now))
         while self._doomed and min(self._doomed)[0] <= now:
             doomed = min(self._doomed)
             self._doomed.remove(doomed)
             await self.worker.run(partial(LogDirectory.remove, doomed[1]))
 
     async def expire(self) -> None:
-        """Apply retention to every log; readers of what is gone are woken."""
+        """Apply retention to every log, a few segments at a time; readers of what is gone are woken."""
         now = self._clock()
-        for partition, log in tuple(self.logs.items()):
-            if not log.is_offline:
-                with suppress(KafkaError):
-                    if log.expire(now).segments:
-                        self._changes.ring(partition)
+        for partition, kept in tuple(self._kept.items()):
+            log = kept.log
+            with suppress(KafkaError):
+                unread = [] if log.is_offline else log.unread_by_retention(_EXPIRED_AT_ONCE + 1)
+                if unread:
+                    # The disk may have to be waited for, thousands of times.
+                    await self.worker.run(partial(_bring_to_memory, kept.disk, unread))
+                while not log.is_offline and log.expire(now, most=_EXPIRED_AT_ONCE).segments:
+                    self._changes.ring(partition)
+                    await trio.lowlevel.checkpoint()
             await trio.lowlevel.checkpoint()
 
     async def _flush_overdue(self) -> None:
@@ -563,6 +571,20 @@ async def _every(delay_ms: int, interval_ms: int, task: Callable[[], Awaitable[N
     while True:
         await task()
         await trio.sleep(interval_ms / 1000)
+
+
+def _reap(logs: Sequence[PartitionLog], now: Millis) -> None:
+    """Remove what is due; a file of a gigabyte takes a tenth of a second and more, so this is a worker's job."""
+    for log in logs:
+        with suppress(KafkaError):
+            log.reap(now)
+
+
+def _bring_to_memory(disk: FileDisk, ends: Sequence[tuple[str, int]]) -> None:
+    """Let the system read the ends of files that are looked at next; who looks sees what is wrong with them."""
+    for name, size_bytes in ends:
+        with suppress(OSError):
+            disk.read(name, max(0, size_bytes - _PAGE_BYTES), _PAGE_BYTES)
 
 
 def _moved_log_start(log: PartitionLog) -> int | None:

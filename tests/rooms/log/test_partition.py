@@ -295,6 +295,28 @@ def test_old_segments_are_renamed_at_once_and_removed_later() -> None:
     assert sample.said("SegmentsDeleted")[0]["why"] == "retention.ms"
 
 
+def test_retention_takes_a_few_segments_at_a_time_if_it_is_told_to() -> None:
+    sample = SampleLog(segment_bytes=len(batch(b"a")), retention_ms=500)
+    for _ in range(7):
+        sample.append(b"a")
+    assert [sample.log.expire(Millis(2_000), most=3).segments for _ in range(4)] == [3, 3, 1, 0]
+    assert sample.log.log_start_offset == 7
+
+
+def test_what_retention_will_read_is_told_before_it_does() -> None:
+    sample = SampleLog(segment_bytes=len(batch(b"a")), retention_ms=500)
+    for index in range(4):
+        sample.append(b"a", time=1_000 + index)
+    sample.log.close()
+    log = sample.opened(high_watermark=4)
+    assert log.unread_by_retention(2) == [(f"{0:020d}.timeindex", 12), (f"{1:020d}.timeindex", 12)]
+    assert log.expire(Millis(1_502)).segments == 2
+    # The third was looked at and is young.
+    assert log.unread_by_retention(2) == [(f"{3:020d}.timeindex", 12)]
+    log.configure(sample.settings.replacing(retention_ms=-1))
+    assert log.unread_by_retention(2) == []
+
+
 def test_a_log_that_is_all_old_keeps_one_empty_segment() -> None:
     sample = SampleLog(retention_ms=500)
     for _ in range(3):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -27,6 +28,7 @@ from pykafka_broker.runtime.log_keeper import LogKeeper, kept_logs
 from pykafka_broker.store.directories import DirectoryError, LogDirectory
 from pykafka_broker.store.files import OpenFiles
 from pykafka_broker.store.meta import Meta
+from pykafka_broker.store.worker import Worker
 from pykafka_broker.wire.batch import TruncatedBatch, headers, records
 from tests.doubles.inline_worker import InlineWorker
 from tests.doubles.sample_log import batch, read_back
@@ -331,6 +333,50 @@ async def test_retention_wakes_readers_of_what_is_gone(broker: Broker, autojump_
         assert broker.clock() > 1_010_000
         assert keeper.logs[ORDERS].log_start_offset == 3
         nursery.cancel_scope.cancel()
+
+
+async def test_files_are_removed_on_a_worker_and_segments_expire_a_few_at_a_time(broker: Broker) -> None:
+    loop = threading.get_ident()
+    removing: set[int] = set()
+    broker.topic = TopicSettings(segment_bytes=len(batch(b"v")), retention_ms=10_000, file_delete_delay_ms=0)
+    keeper = broker.keeper()
+    keeper.worker = Worker()
+    async with kept_logs(keeper, MINE):
+        log = keeper.create(ORDERS, TOPIC, broker.topic)
+        for _ in range(40):
+            log.append(Millis(1_000_000), batch(b"v", time=1_000_000), leader_epoch=0)
+        log.advance_high_watermark(log.log_end_offset)
+        kept = keeper.kept(ORDERS)
+        assert kept is not None
+        remove = kept.disk.remove
+
+        def noted_remove(name: str) -> None:
+            if name.endswith(".deleted"):
+                removing.add(threading.get_ident())
+            remove(name)
+
+        kept.disk.remove = noted_remove  # type: ignore[method-assign]
+        broker.clock = lambda: Millis(1_020_000)
+        keeper._clock = broker.clock
+        turns = 0
+
+        async def count_turns() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(count_turns)
+            await keeper.expire()
+            nursery.cancel_scope.cancel()
+        assert log.log_start_offset == 40
+        assert turns >= 5
+        assert len([path for path in kept.disk.path.iterdir() if path.name.endswith(".log.deleted")]) == 40
+        await keeper.tidy()
+        assert not [path for path in kept.disk.path.iterdir() if path.name.endswith(".deleted")]
+        assert removing
+        assert loop not in removing
 
 
 async def test_a_partition_whose_disk_fails_is_told_of(broker: Broker) -> None:
