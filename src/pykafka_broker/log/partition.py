@@ -494,8 +494,8 @@ class PartitionLog:
         if offset <= self.log_start_offset:
             return False
         self.log_start_offset = offset
-        if self._epochs.truncate_from_start(offset):
-            self._write_epochs()
+        # Not written before the log is closed, or an epoch begins: what lies before the start misleads nobody.
+        self._epochs.truncate_from_start(offset)
         self._say("LogStartAdvanced", log_start_offset=offset)
         return True
 
@@ -536,13 +536,22 @@ class PartitionLog:
 
     @property
     def next_reap_ms(self) -> int | None:
-        """When ``reap`` has something to do."""
+        """When the files of a deleted segment are to be removed."""
         return self._segments.next_reap_ms
 
+    def has_to_reap(self, now: Millis) -> bool:
+        """Whether ``reap`` has something to do by now."""
+        due = self._segments.next_reap_ms
+        return self._snapshots.has_leftovers or (due is not None and due <= now)
+
     def reap(self, now: Millis) -> None:
-        """Remove files of deleted segments whose delay has passed."""
+        """Remove files of deleted segments whose delay has passed, and snapshots that belong to none.
+
+        A large file takes a while; this may be done on a worker thread.
+        """
         with self._disk_failures():
             self._segments.reap(now)
+            self._snapshots.reap()
 
     def roll(self, now: Millis) -> None:
         """Begin a new segment at the log's end, unless the last one is still empty."""
@@ -698,6 +707,8 @@ class PartitionLog:
             if self.log_end_offset > max(self._snapshots.offsets, default=0):
                 self._unsynced.add(self._snapshots.write(self.log_end_offset, self._producers))
                 self._snapshots.keep(self._segments.bases)
+            self._snapshots.reap()
+            self._write_epochs()
 
     def discard(self) -> None:
         """The partition is deleted: whoever still holds this log is refused."""

@@ -22,15 +22,21 @@ _FILE = re.compile(r"(\d{20})\.snapshot")
 class Snapshots:
     """Offsets for which there is a snapshot, kept in step with the files."""
 
-    __slots__ = ("_disk", "_sizes")
+    __slots__ = ("_disk", "_leftover", "_sizes")
 
     def __init__(self, disk: Disk, sizes: Mapping[str, int]) -> None:
         self._disk = disk
+        self._leftover: set[int] = set()
         self._sizes = {
             int(match[1]): size
             for name, size in sizes.items()
             if name.endswith(SUFFIX) and (match := _FILE.fullmatch(name))
         }
+
+    @property
+    def has_leftovers(self) -> bool:
+        """Whether ``reap`` has something to do."""
+        return bool(self._leftover)
 
     @property
     def offsets(self) -> list[int]:
@@ -43,6 +49,7 @@ class Snapshots:
         snapshot = producers.snapshot()
         self._disk.replace(name, snapshot)
         self._sizes[offset] = len(snapshot)
+        self._leftover.discard(offset)
         return name
 
     def load(self, producers: Producers, start: int, end: int, now: Millis) -> int:
@@ -57,17 +64,25 @@ class Snapshots:
                     return offset
                 try:
                     producers.load(self._disk.read(file_name(offset, SUFFIX), 0, _LONGEST_BYTES), now)
-                except CorruptSnapshot:
+                except (CorruptSnapshot, FileNotFoundError):
                     self._remove(offset)
                 else:
                     return offset
         return start
 
     def keep(self, bases: Collection[int]) -> None:
-        """Remove those that belong to no segment's beginning, except the newest."""
+        """Forget those that belong to no segment's beginning, except the newest; ``reap`` removes their files."""
         for offset in self.offsets[:-1]:
             if offset not in bases:
-                self._remove(offset)
+                del self._sizes[offset]
+                self._leftover.add(offset)
+
+    def reap(self) -> None:
+        """Remove the files of those that were forgotten, which may take long; on a worker thread, if you like."""
+        while self._leftover:
+            offset = self._leftover.pop()
+            if offset not in self._sizes:
+                self._disk.remove(file_name(offset, SUFFIX))
 
     def remove_beyond(self, end: int) -> None:
         """Remove those that lie behind the log's end."""

@@ -507,7 +507,7 @@ class LogKeeper:
                         if not kept.log.is_offline:
                             await self._sync(kept, kept.log.unsynced(sealed_only=True))
         now = self._clock()
-        due = [log for log in self.logs.values() if log.next_reap_ms is not None and log.next_reap_ms <= now]
+        due = [log for log in self.logs.values() if log.has_to_reap(now)]
         if due:
             await self.worker.run(partial(_reap, due, now))
         while self._doomed and min(self._doomed)[0] <= now:

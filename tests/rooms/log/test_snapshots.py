@@ -58,9 +58,22 @@ def test_a_damaged_one_is_removed_and_an_older_one_used(disk: MemoryDisk, snapsh
     assert snapshots.offsets == [10]
 
 
-def test_those_of_segments_and_the_newest_are_kept(snapshots: Snapshots) -> None:
+def test_those_of_segments_and_the_newest_are_kept(disk: MemoryDisk, snapshots: Snapshots) -> None:
     snapshots.keep({20})
     assert snapshots.offsets == [20, 30]
+    assert snapshots.has_leftovers
+    snapshots.reap()
+    assert not snapshots.has_leftovers
+    assert sorted(disk.sizes()) == [f"{offset:020d}.snapshot" for offset in (20, 30)]
+
+
+def test_one_that_is_written_again_is_not_taken_away(disk: MemoryDisk, snapshots: Snapshots) -> None:
+    snapshots.keep({20})
+    snapshots.write(10, producers(5))
+    snapshots.reap()
+    assert loaded(snapshots, 0, 19) == (10, [5])
+    disk.remove(f"{10:020d}.snapshot")
+    assert loaded(snapshots, 0, 19) == (0, [])
 
 
 def test_those_behind_the_end_go(disk: MemoryDisk, snapshots: Snapshots) -> None:
