@@ -1,6 +1,7 @@
-"""`python -m bench [--rounds N] [--brokers 1|3]`: prints one Markdown table and keeps it in `bench/results`.
+"""`python -m bench [--rounds N] [--parts PART...]`: prints one Markdown table and keeps it in `bench/results`.
 
-A lone broker is measured, and three of them as a cluster. Ours and Apache Kafka's are started fresh in every round, one
+A lone broker is measured, three of them as a cluster, a lone one with up to 2,000 partitions, and one that tidies up
+meanwhile. Ours and Apache Kafka's are started fresh in every round, one
 after the other, never at once; the order changes from round to round. Progress goes to standard error.
 """
 
@@ -14,10 +15,13 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import clusters, report
+from bench import clusters, pauses, report, sizes
 from bench.clusters import measure_cluster
+from bench.pauses import measure_pauses
 from bench.rounds import OURS, ROWS, THEIRS, Amounts, measure
+from bench.sizes import COUNTS, measure_sizes
 
+PARTS = ("lone", "cluster", "sizes", "pauses")
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -30,7 +34,8 @@ def main() -> None:
     parser.add_argument("--latency-s", type=int, default=10, help="seconds of latency measurement (default: 10)")
     parser.add_argument("--replicated-megabytes", type=int, default=500, help="the same for three brokers (500)")
     parser.add_argument("--only", choices=("ours", "theirs"), help="measure one of the two")
-    parser.add_argument("--brokers", type=int, choices=(1, 3), help="measure a lone broker only, or a cluster only")
+    parser.add_argument("--partitions", type=int, nargs="+", default=COUNTS, help="how many to start with (sizes)")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="measure these only")
     chosen = parser.parse_args()
     names = {"ours": [OURS], "theirs": [THEIRS]}.get(chosen.only, [OURS, THEIRS])
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in names}
@@ -46,12 +51,17 @@ def main() -> None:
                 print(f"[{elapsed_s:5.0f} s] round {turn + 1}/{chosen.rounds} {name}: {what}", file=sys.stderr)
 
             found: dict[str, float] = {}
-            if chosen.brokers != 3:
+            if "lone" in chosen.parts:
                 found |= measure(name, amounts, say)
-            if chosen.brokers != 1:
+            if "cluster" in chosen.parts:
                 found |= measure_cluster(name, amounts, say)
+            if "sizes" in chosen.parts:
+                found |= measure_sizes(name, chosen.partitions, say)
+            if "pauses" in chosen.parts:
+                found |= measure_pauses(name, chosen.latency_s, say)
             rounds[name].append(found)
-    text = f"{report.table(ROWS | clusters.ROWS, rounds)}\n\n{report.surroundings(rounds, os.cpu_count() or 0)}\n"
+    rows = ROWS | clusters.ROWS | sizes.rows(chosen.partitions) | pauses.ROWS
+    text = f"{report.table(rows, rounds)}\n\n{report.surroundings(rounds, os.cpu_count() or 0)}\n"
     RESULTS.mkdir(exist_ok=True)
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     (RESULTS / f"{stamp}.json").write_text(json.dumps(rounds, indent=1))

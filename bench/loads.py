@@ -7,11 +7,12 @@ same program runs against every broker; it knows nothing about which one it is.
 from __future__ import annotations
 
 import json
+import random
 import struct
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -28,10 +29,15 @@ class Lost(RuntimeError):
     """What was acknowledged did not come back."""
 
 
-def make_topic(bootstrap: str, name: str, partitions: int, replicas: int = 1) -> None:
+def make_topic(
+    bootstrap: str, name: str, partitions: int, replicas: int = 1, config: Mapping[str, str] | None = None
+) -> None:
     """Create the topic and wait for its leaders, and for their followers to be in sync."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    admin.create_topics([NewTopic(name, partitions, replicas)])[name].result(30)
+    made = admin.create_topics(
+        [NewTopic(name, partitions, replicas, config=dict(config or {}))], operation_timeout=120, request_timeout=120
+    )
+    made[name].result(120)
     while True:
         found = admin.list_topics(name, timeout=10).topics[name].partitions.values()
         if len(found) == partitions and all(one.leader >= 0 and len(one.isrs) == replicas for one in found):
@@ -190,6 +196,80 @@ def latency(bootstrap: str, rate: int, seconds: int) -> dict[str, float]:
     }
 
 
+def topic(bootstrap: str, partitions: int) -> dict[str, float]:
+    """Makes the topic `sized`."""
+    make_topic(bootstrap, "sized", partitions)
+    return {}
+
+
+def touch(bootstrap: str, partitions: int) -> dict[str, float]:
+    """One record to every partition of `sized`, acks=all."""
+    failures: list[KafkaError] = []
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "acks": "all",
+            "delivery.report.only.error": True,
+            "on_delivery": lambda problem, _: failures.append(problem),
+        }
+    )
+    for partition in range(partitions):
+        producer.produce("sized", b"x", partition=partition)
+    left = producer.flush(_PATIENCE_S)
+    if left or failures:
+        raise Lost(f"{left} records unanswered, {len(failures)} refused: {failures[:1]}")
+    return {}
+
+
+_SMALL: Final = {"segment.bytes": "1048576", "file.delete.delay.ms": "500"}
+_TIDIED: Final = {
+    "nothing": {},
+    "deletion": {**_SMALL, "retention.bytes": "1048576"},
+    "compaction": {**_SMALL, "cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01"},
+}
+
+
+def answers(bootstrap: str, seconds: int, **mode: int) -> dict[str, float]:
+    """From `produce` to the answer, 1,000 records of 10 KB a second, eight partitions; milliseconds.
+
+    The one `mode` says what the broker has to tidy up meanwhile.
+    """
+    (what,) = mode
+    name, rate, size, partitions = f"answers-{what}", 1_000, 10_240, 8
+    make_topic(bootstrap, name, partitions, config=_TIDIED[what])
+    producer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "linger.ms": 0})
+    producer.list_topics(name, timeout=10)
+    waits: list[tuple[int, float]] = []
+    problems: list[KafkaError] = []
+    filler = random.Random(7).randbytes(size)
+    warm_up = 2 * rate
+    begun = time.perf_counter()
+    for number in range(rate * seconds + warm_up):
+        due = begun + number / rate
+        while (early := due - time.perf_counter()) > 0:
+            producer.poll(min(early, 0.001))
+        sent = time.perf_counter()
+
+        def answered(problem: KafkaError | None, _: object, number: int = number, sent: float = sent) -> None:
+            if problem is not None:
+                problems.append(problem)
+            waits.append((number, (time.perf_counter() - sent) * 1000))
+
+        producer.produce(name, filler, b"%d" % (number % 1_000), partition=number % partitions, on_delivery=answered)
+    left = producer.flush(_PATIENCE_S)
+    # What was due last is tidied up, too.
+    time.sleep(3)
+    if left or problems:
+        raise Lost(f"{left} records unanswered, {len(problems)} refused: {problems[:1]}")
+    settled = sorted(wait for number, wait in waits if number >= warm_up)
+    return {
+        "p99": settled[len(settled) * 99 // 100],
+        "p999": settled[len(settled) * 999 // 1000],
+        "longest": settled[-1],
+        "bytes": float(len(waits) * size),
+    }
+
+
 def _reader(bootstrap: str, topic: str, partitions: int) -> Consumer:
     consumer = Consumer(
         {
@@ -210,6 +290,9 @@ LOADS: Final[dict[str, Callable[..., dict[str, float]]]] = {
     "requests": requests,
     "latency": latency,
     "first": raw.first,
+    "topic": topic,
+    "touch": touch,
+    "answers": answers,
 }
 
 

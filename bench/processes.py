@@ -30,6 +30,11 @@ def memory_mb(pid: int) -> float:
     return held / _BYTES_PER_MB
 
 
+def handles(pid: int) -> int:
+    """Files, sockets and the like that `pid` and the processes it started have open."""
+    return sum(len(list(Path(f"/proc/{each}/fd").iterdir())) for each in family(pid))
+
+
 def family(pid: int) -> list[int]:
     """`pid` and all its descendants."""
     found = [pid]

@@ -56,6 +56,23 @@ def first(bootstrap: str) -> dict[str, float]:
     raise TimeoutError(f"no record was acknowledged within {PATIENCE_S} s: {last}")
 
 
+def await_leaders(port: int, topic: str, partitions: int) -> None:
+    """Return when every partition of a topic has a leader. Raises `TimeoutError`."""
+    body = MetadataRequest(topics=[MetadataRequest.Topic(name=topic)], allow_auto_topic_creation=False)
+    request = write_request("Metadata", _METADATA, 0, "bench", body)
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0) as connection:
+            connection.settimeout(PATIENCE_S)
+            while time.monotonic() < deadline:
+                (answer,) = exchange(connection, "Metadata", _METADATA, request).topics
+                if sum(one.leader_id >= 0 for one in answer.partitions) == partitions:
+                    return
+                time.sleep(10 * _PAUSE_S)
+        time.sleep(_PAUSE_S)
+    raise TimeoutError(f"{partitions} partitions of {topic} have had no leader within {PATIENCE_S} s")
+
+
 class SteadyWriter:
     """Writes records to a partition, acks=all, one after the other, wherever it is led, on a thread of its own."""
 

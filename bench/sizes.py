@@ -1,0 +1,78 @@
+"""What many partitions cost a broker: how long it takes to start with them, and what it holds for them.
+
+Every partition has five segments with 5 MB of records (10 GB for 2,000), which are holes in sparse files. The broker
+makes the topic, is stopped, its files are filled; it starts; a record is written to every partition; it is killed and
+starts again. A start is over when every partition has a leader.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Final
+
+from bench.processes import handles, memory_mb
+from bench.raw import await_leaders
+from bench.rounds import OURS, Row, run_load
+from bench.sparse import Shape, fill
+from compat.servers import QUICK, Server, apache_kafka, our_broker
+
+COUNTS: Final = (10, 100, 1_000, 2_000)
+_SHAPE: Final = Shape()
+_SESSION_S: Final = 6
+"""Apache Kafka, started again after a kill, ends as long as its old session lives."""
+
+
+def rows(counts: Sequence[int]) -> dict[str, Row]:
+    """The lines of the table for so many partitions."""
+    found = {}
+    for count in counts:
+        size = f"{count:,} partitions, {count * _SHAPE.size_bytes / 1e9:.2g} GB"
+        found[f"opened_{count}"] = Row(f"{size}: start after a clean stop", "s", False)
+        found[f"recovered_{count}"] = Row(f"{size}: start after a kill", "s", False)
+        found[f"memory_{count}"] = Row(f"{size}: memory, after a record to each", "MB", False)
+        found[f"handles_{count}"] = Row(f"{size}: file handles, after a record to each", "", False)
+    return found
+
+
+def measure_sizes(name: str, counts: Sequence[int], say: Callable[[str], None]) -> dict[str, float]:
+    """All rows for one broker. Raises `RuntimeError` when a load fails, `TimeoutError` when a partition is not led."""
+    found: dict[str, float] = {}
+    for count in counts:
+        with _broker(name) as server:
+            say(f"{count} partitions")
+            server.start()
+            run_load(server.bootstrap, "topic", lambda server=server: _logs(server), partitions=count)
+            server.stop()
+            if fill(server.data_dir, "sized", _SHAPE) != count:
+                raise RuntimeError(f"{name} has not made {count} partitions:\n{_logs(server)}")
+            found[f"opened_{count}"] = _start(server, count)
+            run_load(server.bootstrap, "touch", lambda server=server: _logs(server), partitions=count)
+            time.sleep(2)
+            found[f"memory_{count}"] = memory_mb(server.pid)
+            found[f"handles_{count}"] = handles(server.pid)
+            server.kill()
+            if name != OURS:
+                time.sleep(_SESSION_S + 1)
+            found[f"recovered_{count}"] = _start(server, count)
+    return found
+
+
+def _broker(name: str) -> AbstractContextManager[Server]:
+    if name == OURS:
+        return our_broker(QUICK, start=False)
+    session = {"zookeeper.session.timeout.ms": str(_SESSION_S * 1000)}
+    return apache_kafka({**QUICK, **session}, heap="1G", start=False)
+
+
+def _start(server: Server, count: int) -> float:
+    """Seconds from starting the process until every partition has a leader."""
+    begun = time.monotonic()
+    server.start(wait=False)
+    await_leaders(server.port, "sized", count)
+    return time.monotonic() - begun
+
+
+def _logs(server: Server) -> str:
+    return server.log_file.read_text()[-2000:]
