@@ -99,8 +99,7 @@ class Loading:
         self._wrote_epochs = False
         self._trusted_end = 0
         """Where checking began, if anything had to be checked."""
-        self._unharmed = -1
-        """Base offset of a segment that a crash has done nothing to: it ends at the recovery point."""
+        self._completed: tuple[str, ...] = ()
 
     def load(self, *, clean: bool, recovery_point: int, log_start_offset: int) -> Loaded:
         """Open everything; ``clean`` says that the shutdown mark was there."""
@@ -113,7 +112,6 @@ class Loading:
         suspects = self._suspects(segments, sizes, clean, recovery_point)
         end = self._end_without_doubt(segments, suspects)
         end = self._recover(segments, suspects, sizes, end, clean=clean, recovery_point=recovery_point)
-        suspects.discard(self._unharmed)
         if end < log_start_offset:
             # Unflushed data is lost and with it everything that was not deleted yet.
             self._say("LogLost", Level.WARNING, log_end_offset=end, log_start_offset=log_start_offset)
@@ -136,7 +134,9 @@ class Loading:
             self._epochs,
             start,
             end,
-            end if not suspects else min(recovery_point, self._trusted_end),
+            # A crash may bring back what was cut off behind the end, so the end is to be looked at again until it is
+            # synced.
+            end if not suspects else min(recovery_point, self._trusted_end, max(end - 1, min(suspects))),
             self._snapshots,
             self._doubtful(segments, suspects, clean, recovery_point),
             self._stored_epochs,
@@ -147,6 +147,7 @@ class Loading:
     ) -> tuple[str, ...]:
         """What an earlier run may have written and never synced, beside what was written just now."""
         names = [name for segment in segments if segment.base_offset in suspects for name in segment.files()]
+        names += self._completed
         if not clean:
             names.append(partition_metadata.FILE)
             names += [file_name(offset, SUFFIX) for offset in self._snapshots.offsets if offset >= recovery_point]
@@ -251,7 +252,7 @@ class Loading:
         """Check the suspects, oldest first, and learn what the producers did; gives the log's end."""
         first = min(suspects, default=end)
         believed = None if clean else self._believed(segments, suspects, sizes, recovery_point)
-        self._trusted_end = trusted_end = first if believed is None else recovery_point
+        self._trusted_end = trusted_end = first if believed is None else believed.end_offset
         self._load_producers(segments, trusted_end)
         if suspects and not clean:
             # The batches tell their epochs again; the file may be older than they are.
@@ -261,6 +262,7 @@ class Loading:
                 if not clean and index + 1 < len(segments) and segments[index + 1].base_offset == trusted_end:
                     # It was flushed before it was rolled: the entry that rolling adds may be lost.
                     segment.complete_times()
+                    self._completed = (segment.times.name,)
                 continue
             if segment.base_offset not in suspects:
                 replay(self._producers, segment, segment.base_offset)
@@ -271,9 +273,7 @@ class Loading:
                 self._lose(segments, index)
                 break
             segment_end, cut = segment.recover(self._seen_in(segment), trusted)
-            if trusted is not None and segment_end == recovery_point and not cut:
-                self._unharmed = segment.base_offset
-            else:
+            if trusted is None or cut or segment_end != recovery_point:
                 level = Level.INFO if cut else Level.DEBUG
                 said = {"base_offset": segment.base_offset, "log_end_offset": segment_end, "cut_bytes": cut}
                 self._say("SegmentRecovered", level, **said)

@@ -290,11 +290,29 @@ def test_recovery_from_far_back_reads_each_segment_behind_that_once(grown: Sampl
     assert disk.bytes_read() <= 400 * len(batch(bytes(1_000))) + 22 * 2 * _LOOK
 
 
-def test_a_crash_that_did_nothing_leaves_nothing_to_flush(grown: SampleLog) -> None:
+def test_the_end_of_a_log_is_looked_at_again_until_it_is_flushed_after_a_crash(grown: SampleLog) -> None:
     log = grown.opened(clean=False, recovery_point=800)
-    assert log.recovery_point == 800
     assert grown.said("SegmentRecovered") == []
-    assert not [name for name in log.unsynced().names if name.endswith((".log", ".index", ".timeindex"))]
+    assert log.recovery_point == 799
+    assert {log_file(780), log_file(780, ".index"), log_file(780, ".timeindex")} < set(log.unsynced().names)
+    assert grown.opened(clean=False, recovery_point=799).recovery_point == 799
+    log = grown.log
+    log.synced(log.unsynced(), grown.now)
+    assert log.recovery_point == 800
+
+
+def test_what_was_cut_off_may_come_back_until_the_cut_is_flushed(grown: SampleLog) -> None:
+    """Whether a follower cut it off or a recovery, and even if the segment has been sealed since."""
+    disk = disk_of(grown)
+    disk.sync(list(disk.sizes()))
+    grown.log.truncate_to(795, grown.now)
+    before = grown.opened(clean=False, recovery_point=795)
+    before.roll(grown.now)
+    disk.crash(lambda low, high: low)
+    assert disk.sizes()[log_file(780)] == 20 * len(batch(bytes(1_000)))
+    log = grown.opened(clean=False, recovery_point=before.recovery_point)
+    assert log.log_end_offset == 800
+    assert grown.values() == [(offset, bytes(1_000)) for offset in range(800)]
 
 
 def test_what_lies_before_the_recovery_point_stays_flushed(grown: SampleLog) -> None:
@@ -343,3 +361,23 @@ def test_a_leader_that_is_started_again_does_not_write_its_epoch_again(batches: 
     sample.append(b"v", leader_epoch=5)
     assert sample.opened(clean=clean).end_of_epoch(5) == (5, batches + 1)
     assert sample.log.end_of_epoch(4).end_offset == batches
+
+
+@pytest.mark.parametrize("cut, end", [(0, 6), (5, 4), (200, 2)])
+def test_a_recovery_point_within_a_batch_lets_all_of_that_be_checked(cut: int, end: int) -> None:
+    sample = SampleLog()
+    for index in range(3):
+        sample.append(b"a", b"b", producer_id=7, producer_epoch=0, base_sequence=2 * index)
+    sample.log.close()
+    disk = disk_of(sample)
+    disk.truncate(log_file(0), disk.sizes()[log_file(0)] - min(cut, 2 * len(batch(b"a", b"b")) - 1))
+    log = sample.opened(clean=False, recovery_point=3)
+    assert log.log_end_offset == end
+    assert [one.last_sequence for one in log.producers_state()] == [end - 1]
+    assert log.recovery_point <= 2
+
+
+def test_a_last_time_that_was_found_again_is_flushed_with_the_rest(sample: SampleLog) -> None:
+    disk_of(sample).truncate(log_file(6, ".timeindex"), 0)
+    log = sample.opened(clean=False, recovery_point=8)
+    assert log_file(6, ".timeindex") in log.unsynced().names
