@@ -510,8 +510,7 @@ class LogKeeper:
         due = [log for log in self.logs.values() if log.has_to_reap(now)]
         if due:
             await self.worker.run(partial(_reap, due, now))
-        while self._doomed and min(self._doomed)[0] <= now:
-            doomed = min(self._doomed)
+        for doomed in sorted(doomed for doomed in self._doomed if doomed[0] <= now):
             self._doomed.remove(doomed)
             await self.worker.run(partial(LogDirectory.remove, doomed[1]))
 
