@@ -25,8 +25,8 @@ from compat.servers import (
     COMPILED_ONCE,
     Server,
     _home,
-    _java,
     _write_properties,
+    java,
 )
 from compat.waiting import until
 from tests.cluster.zookeeper import Ensemble, ZooKeeper, free_port, running_ensemble
@@ -221,7 +221,7 @@ def _is_whole(member: Member) -> bool:
 def _command(kind: str, properties: Path, heap: str) -> list[str]:
     if kind == OURS:
         return [sys.executable, "-m", "pykafka_broker", "start", str(properties)]
-    return _java(APACHE_KAFKA, heap, "kafka.Kafka", str(properties))
+    return java(APACHE_KAFKA, heap, "kafka.Kafka", str(properties))
 
 
 @contextlib.contextmanager
