@@ -237,6 +237,7 @@ class _Broker:
         )
         self.keeper.on_offline = self.leaderships.went_offline
         self.leaderships.on_offline = lambda: services.start_soon(self._report_failure)
+        self.keeper.on_nothing_left = lambda why: services.start_soon(_end, why)
         self.moves = LogDirMoves(
             self.keeper,
             self.leaderships,
@@ -499,6 +500,10 @@ def _own_name() -> str:
 
 def _say_about(room: str) -> Callable[[Fact], None]:
     return lambda fact: say(room, (fact,))
+
+
+async def _end(why: str) -> None:
+    raise CannotStart(why)
 
 
 @contextmanager

@@ -325,7 +325,7 @@ class ControllerMachine(RuleBasedStateMachine):
         logs.broken.add(partition)
         member = self.members.get(broker)
         if is_noticed and member is not None and logs.logs.pop(partition, None) is not None:
-            member.leaderships.went_offline(partition)
+            member.leaderships.went_offline([partition])
             self.tree.failed.add(broker)
             self.due.add("/log dirs")
 

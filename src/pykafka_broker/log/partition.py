@@ -711,7 +711,7 @@ class PartitionLog:
             self._write_epochs()
 
     def discard(self) -> None:
-        """The partition is deleted: whoever still holds this log is refused."""
+        """The partition is deleted, or its log directory has failed: whoever still holds this log is refused."""
         self.is_offline = True
 
     # trouble

@@ -7,7 +7,7 @@ the only replica in sync, and tells coordinators when they gain or lose a partit
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -455,11 +455,13 @@ class Leaderships:
         self._changes.ring(partition)
         self._changes.ring(LogEnd(partition))
 
-    def went_offline(self, partition: TopicPartition) -> None:
-        """The partition's disk has failed while it was used: it is served no more."""
-        if partition in self._hosted:
+    def went_offline(self, partitions: Sequence[TopicPartition]) -> None:
+        """The partitions' disk has failed while it was used: they are served no more."""
+        lost = [partition for partition in partitions if partition in self._hosted]
+        for partition in lost:
             self._offline.add(partition)
             self._let_go(partition)
+        if lost:
             self.on_offline()
 
     def stop(self, request: messages.StopReplicaRequest) -> messages.StopReplicaResponse:

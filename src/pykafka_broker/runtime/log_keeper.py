@@ -117,8 +117,10 @@ class LogKeeper:
         self._checkpointing = trio.Lock()
         self._is_open = False
         self._token: trio.lowlevel.TrioToken | None = None
-        self.on_offline: Callable[[TopicPartition], None] = lambda partition: None
-        """Told of a partition whose disk has failed; not while the logs are opened."""
+        self.on_offline: Callable[[Sequence[TopicPartition]], None] = lambda partitions: None
+        """Told of the partitions of a log directory that has failed; not while the logs are opened."""
+        self.on_nothing_left: Callable[[str], None] = lambda why: None
+        """Told, in a sentence, that the last log directory has failed."""
 
     # the beginning and the end
 
@@ -242,6 +244,7 @@ class LogKeeper:
             log = self._new_log(disk, partition, topic_id, settings)
         except OSError as problem:
             self._say("LogNotMade", Level.ERROR, partition=str(partition), problem=str(problem))
+            self._give_up(directory, problem)
             raise KafkaError(
                 ErrorCode.KAFKA_STORAGE_ERROR, f"Error while creating log for {partition} in dir {directory.path}"
             ) from problem
@@ -474,6 +477,7 @@ class LogKeeper:
                     await self.worker.run(partial(directory.write_checkpoint, name, offsets))
                 except OSError as problem:
                     self._say("CheckpointNotWritten", Level.ERROR, file=name, problem=str(problem))
+                    self._give_up(directory, problem)
                 else:
                     self._written[directory, name] = offsets
 
@@ -543,12 +547,28 @@ class LogKeeper:
             self._cut.add(partition)
         elif fact.name == "LogOffline" and self._token is not None:
             # The disk may have failed anywhere, on a worker's thread too, and in the middle of anything.
-            self._token.run_sync_soon(self._went_offline, partition)
+            self._token.run_sync_soon(self._went_offline, partition, fact.fields["problem"])
         self._note(fact)
 
-    def _went_offline(self, partition: TopicPartition) -> None:
-        if partition in self._kept:
-            self.on_offline(partition)
+    def _went_offline(self, partition: TopicPartition, problem: object) -> None:
+        for kept in (self._kept.get(partition), self.copies.get(partition)):
+            if kept is not None and kept.log.is_offline:
+                self._give_up(kept.directory, problem)
+
+    def _give_up(self, directory: LogDirectory, problem: object) -> None:
+        """A log directory has failed: everything in it is offline (``ReplicaManager.handleLogDirFailure``)."""
+        if directory.is_offline:
+            return
+        directory.is_offline = True
+        self._say("LogDirectoryOffline", Level.ERROR, directory=str(directory.path), problem=str(problem))
+        lost = [partition for partition, kept in self._kept.items() if kept.directory is directory]
+        for kept in (*self._kept.values(), *self.copies.values()):
+            if kept.directory is directory:
+                kept.log.discard()
+        self.on_offline(lost)
+        if all(each.is_offline for each in self._directories):
+            paths = ", ".join(str(each.path) for each in self._directories)
+            self.on_nothing_left(f"Shutdown broker because all log dirs in {paths} have failed")
 
     def _say(self, name: str, level: Level = Level.INFO, **fields: object) -> None:
         self._note(Fact(name, level, fields))

@@ -496,7 +496,7 @@ async def test_a_broker_that_tells_of_a_failed_disk_is_asked_what_was_on_it(tmp_
             await second.led("t", 2)
             del second.logs.logs[T0]
             second.logs.broken.add(T0)
-            second.leaderships.went_offline(T0)
+            second.leaderships.went_offline([T0])
             await first.tree.create(nodes.LogDirEvent.prefix, nodes.LogDirEvent(BrokerId(1)).encode(), sequential=True)
             await until_led_by(second, 0, (0,))
             found = second.metadata.partition(T0)

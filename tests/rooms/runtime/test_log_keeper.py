@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -379,15 +380,71 @@ async def test_files_are_removed_on_a_worker_and_segments_expire_a_few_at_a_time
         assert loop not in removing
 
 
-async def test_a_partition_whose_disk_fails_is_told_of(broker: Broker) -> None:
-    offline: list[TopicPartition] = []
+@pytest.fixture
+def two_disks(tmp_path: Path) -> Broker:
+    return Broker(tmp_path, count=2)
+
+
+class Told:
+    """What a keeper has told of failures."""
+
+    def __init__(self, keeper: LogKeeper) -> None:
+        self.offline: list[set[TopicPartition]] = []
+        self.ends: list[str] = []
+        keeper.on_offline = lambda partitions: self.offline.append(set(partitions))
+        keeper.on_nothing_left = self.ends.append
+
+
+async def test_one_failure_takes_all_partitions_of_its_directory_and_no_others(two_disks: Broker) -> None:
+    places = [TopicPartition("t", index) for index in range(6)]
+    async with two_disks.started() as keeper:
+        told = Told(keeper)
+        for place in places:
+            fill(keeper, place)
+        first, second = keeper._directories
+        here = {place for place in places if keeper._kept[place].directory is first}
+        assert len(here) == 3
+        failing = min(here)
+        keeper.logs[failing].fail(OSError(28, "No space left on device"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert told.offline == [here]
+        assert {place for place in places if keeper.logs[place].is_offline} == here
+        (fact,) = two_disks.said("LogDirectoryOffline")
+        assert fact.fields["problem"] == "[Errno 28] No space left on device"
+        assert [usage.is_offline for usage in keeper.usage()] == [True, False]
+        # What is new goes where there is a disk.
+        new = TopicPartition("new", 0)
+        fill(keeper, new)
+        assert keeper._kept[new].directory is second
+        assert told.ends == []
+    async with two_disks.started() as keeper:
+        assert {log.log_end_offset for log in keeper.logs.values()} == {3}
+    assert "LogDirectoryOffline" not in {fact.name for fact in two_disks.facts}
+
+
+async def test_a_broker_without_any_disk_left_has_to_end(broker: Broker) -> None:
     async with broker.started() as keeper:
-        keeper.on_offline = offline.append
-        keeper.create(ORDERS, TOPIC, broker.topic)
-        keeper.create(CLICKS, TOPIC, broker.topic)
+        told = Told(keeper)
+        fill(keeper)
         keeper.logs[ORDERS].fail(OSError(5, "Input/output error"))
         await trio.testing.wait_all_tasks_blocked()
-        assert offline == [ORDERS]
+        assert told.ends == [f"Shutdown broker because all log dirs in {broker.paths[0]} have failed"]
+
+
+async def test_a_directory_that_takes_no_checkpoint_or_no_new_log_has_failed(two_disks: Broker) -> None:
+    async with two_disks.started() as keeper:
+        told = Told(keeper)
+        fill(keeper)
+        directory = keeper._kept[ORDERS].directory
+        shutil.rmtree(directory.path)
+        await keeper.checkpoint()
+        assert told.offline == [{ORDERS}]
+        other = next(each for each in keeper._directories if each is not directory)
+        shutil.rmtree(other.path)
+        with pytest.raises(KafkaError) as refused:
+            keeper.create(CLICKS, TOPIC, TopicSettings())
+        assert refused.value.code is ErrorCode.KAFKA_STORAGE_ERROR
+        assert len(told.ends) == 1
 
 
 async def test_a_directory_with_a_failed_partition_gets_no_mark(broker: Broker) -> None:
