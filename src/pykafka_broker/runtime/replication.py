@@ -88,7 +88,10 @@ class Replication:
         key = self._at.pop(partition, None)
         if key is None:
             return
-        fetcher = self._fetchers[key]
+        fetcher = self._fetchers.get(key)
+        if fetcher is None:
+            # The follower had given it up by itself (its leader is fenced), and what else was followed there has gone.
+            return
         fetcher.follower.unfollow(partition)
         if not len(fetcher.follower):
             del self._fetchers[key]

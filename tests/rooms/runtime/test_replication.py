@@ -145,6 +145,27 @@ async def test_a_line_is_hung_up_when_nothing_is_followed_over_it(autojump_clock
     assert network.closed == [1]
 
 
+async def test_partitions_are_let_go_together_after_their_leader_has_fenced_the_follower(
+    autojump_clock: MockClock, network: Network
+) -> None:
+    second = TopicPartition("t", 1)
+    network.leads(1, 0)
+    network.leads(1, 0, index=1)
+    await wait_all_tasks_blocked(0.001)
+    for index in (0, 1):
+        network.leaders[1].hears(1, 1, (1, 2), (1, 2), index=index)
+    network.leaders[1].appends(b"a")
+    await trio.sleep(5)
+    assert [fact.name for fact in network.follower.facts].count("FollowingFenced") == 2
+    network.replication.unfollow(T0)
+    network.replication.unfollow(second)
+    await trio.sleep(0.1)
+    assert network.closed == [1]
+    network.leads(1, 2)
+    await network.caught_up(1)
+    assert network.opened == [(1, "broker-2-fetcher-0")] * 2
+
+
 async def test_readers_of_a_follower_are_woken_when_more_is_committed(
     autojump_clock: MockClock, network: Network, nursery: trio.Nursery
 ) -> None:
