@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from pykafka_broker.config.topic import TopicSettings
+from pykafka_broker.control.topics import is_legal_name
 from pykafka_broker.log.partition import PartitionLog
 from pykafka_broker.log.replicas import Replicas
 from pykafka_broker.log.slice import Appended, EpochEnd
@@ -358,6 +359,9 @@ class Leaderships:
         return answer
 
     def _take_up(self, topic: str, topic_id: TopicId, state: messages.LeaderAndIsrRequest.PartitionState) -> ErrorCode:
+        if state.partition_index < 0 or not is_legal_name(topic):
+            # It would become the name of a directory, and of a node.
+            return ErrorCode.INVALID_TOPIC_EXCEPTION
         partition = TopicPartition(topic, state.partition_index)
         known = self._hosted.get(partition)
         if known is not None:
@@ -529,9 +533,13 @@ class Leaderships:
         """Answer whichever of the controller's three requests this is; settings of new topics are read first."""
         if isinstance(request, messages.LeaderAndIsrRequest):
             for topic in request.topic_states:
-                if self._learn_settings is not None and any(
-                    TopicPartition(topic.topic_name, state.partition_index) not in self._hosted
-                    for state in topic.partition_states
+                if (
+                    self._learn_settings is not None
+                    and is_legal_name(topic.topic_name)
+                    and any(
+                        TopicPartition(topic.topic_name, state.partition_index) not in self._hosted
+                        for state in topic.partition_states
+                    )
                 ):
                     await self._learn_settings(topic.topic_name)
             return self.lead_and_follow(request, by_topic=by_topic)

@@ -168,10 +168,17 @@ class Metadata:
     def update(self, request: messages.UpdateMetadataRequest) -> tuple[ErrorCode, list[TopicPartition]]:
         """Take over what the controller says; also which partitions are gone.
 
-        STALE_CONTROLLER_EPOCH when a newer controller has spoken already.
+        STALE_CONTROLLER_EPOCH when a newer controller has spoken already, INVALID_REQUEST when it names a protocol
+        that there is not.
         """
         if request.controller_epoch < self._controller_epoch:
             return ErrorCode.STALE_CONTROLLER_EPOCH, []
+        if any(
+            endpoint.security_protocol not in _PROTOCOL_NAMES
+            for broker in request.live_brokers
+            for endpoint in broker.endpoints
+        ):
+            return ErrorCode.INVALID_REQUEST, []
         self._controller_epoch = request.controller_epoch
         self._update_brokers(request)
         gone: list[TopicPartition] = []

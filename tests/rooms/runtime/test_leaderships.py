@@ -369,3 +369,26 @@ async def test_settings_of_new_topics_are_learnt_before_their_logs_are_made() ->
     assert broker.learnt == ["t"]
     assert (await broker.leaderships.obey(messages.UpdateMetadataRequest(controller_epoch=1))).error_code == NONE
     assert (await broker.leaderships.obey(messages.StopReplicaRequest(controller_epoch=1))).error_code == NONE
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../elsewhere", "/elsewhere", "a/b", "a b", "x" * 250])
+async def test_what_cannot_be_a_topic_becomes_neither_directory_nor_node(name: str) -> None:
+    broker = Broker()
+    state = messages.LeaderAndIsrRequest.PartitionState(topic_name=name, leader=1, isr=[1], replicas=[1])
+    topic = messages.LeaderAndIsrRequest.TopicState(topic_name=name, topic_id=ID, partition_states=[state])
+    grouped = messages.LeaderAndIsrRequest(topic_states=[topic])
+    ungrouped = messages.LeaderAndIsrRequest(ungrouped_partition_states=[state])
+    by_topic = await broker.leaderships.obey(grouped)
+    assert by_topic.topics[0].partition_errors[0].error_code == ErrorCode.INVALID_TOPIC_EXCEPTION
+    flat = await broker.leaderships.obey(ungrouped, by_topic=False)
+    assert flat.partition_errors[0].error_code == ErrorCode.INVALID_TOPIC_EXCEPTION
+    assert (broker.learnt, broker.logs.logs) == ([], {})
+
+
+def test_a_partition_is_not_counted_below_zero() -> None:
+    broker = Broker()
+    told = order()
+    told.topic_states[0].partition_states[0].partition_index = -1
+    (topic,) = broker.leaderships.lead_and_follow(told).topics
+    assert topic.partition_errors[0].error_code == ErrorCode.INVALID_TOPIC_EXCEPTION
+    assert broker.logs.logs == {}

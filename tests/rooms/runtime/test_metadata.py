@@ -84,6 +84,18 @@ def test_the_leader_minus_two_removes_a_partition_and_the_last_one_its_topic() -
     assert metadata.topic_id("t") == NO_TOPIC_ID
 
 
+def test_a_broker_behind_a_protocol_that_there_is_not_is_not_believed_in() -> None:
+    metadata = cache()
+    request = update(part(0, 0), epoch=3)
+    known = dict(metadata.brokers)
+    endpoint = messages.UpdateMetadataRequest.Endpoint(host="h", port=1, security_protocol=-1)
+    request.live_brokers = [messages.UpdateMetadataRequest.Broker(id=9, endpoints=[endpoint])]
+    assert metadata.update(request) == (ErrorCode.INVALID_REQUEST, [])
+    assert metadata.brokers == known
+    assert metadata.topic("t") is None
+    assert metadata.update(update(part(0, 1), epoch=2)) == (ErrorCode.NONE, [])
+
+
 def test_a_controller_whose_time_is_over_is_not_believed() -> None:
     metadata = cache()
     metadata.update(update(part(0, 0), epoch=3))
