@@ -106,7 +106,7 @@ class LogDirectory:
         if known is None:
             self._write(meta_properties.FILE, meta_properties.encode(mine, now_ms))
             return
-        if known.cluster_id != mine.cluster_id:
+        if known.cluster_id not in (None, mine.cluster_id):
             raise DirectoryError(
                 f"The Cluster ID {mine.cluster_id} doesn't match stored clusterId Some({known.cluster_id}) in "
                 f"{meta_properties.FILE} in {self.path}. The broker is trying to join the wrong cluster. Configured "
@@ -119,7 +119,7 @@ class LogDirectory:
                 "matches. If you intend to create a new broker, you should remove all data in your data directories "
                 "(log.dirs)."
             )
-        if known.broker_id == -1:
+        if known.broker_id == -1 or known.cluster_id is None:
             self._write(meta_properties.FILE, meta_properties.encode(mine, now_ms))
 
     # whether it was left in good order

@@ -10,10 +10,10 @@ _ESCAPES = {"\\": "\\", "t": "\t", "n": "\n", "r": "\r", "f": "\f"}
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """A directory belongs to one broker of one cluster."""
+    """A directory belongs to one broker of one cluster, which was not told before Kafka 0.10.1."""
 
     broker_id: int
-    cluster_id: str
+    cluster_id: str | None
 
 
 def encode(meta: Meta, now_ms: int) -> bytes:
@@ -36,9 +36,7 @@ def decode(content: bytes) -> Meta:
     version = fields.get("version", "0")
     if version != "0":
         raise ValueError(f"version {version} belongs to a broker without ZooKeeper (KRaft)")
-    if "cluster.id" not in fields:
-        raise ValueError("cluster.id is missing")
-    return Meta(int(fields.get("broker.id", "-1")), fields["cluster.id"])
+    return Meta(int(fields.get("broker.id", "-1")), fields.get("cluster.id"))
 
 
 def _unescape(text: str) -> str:

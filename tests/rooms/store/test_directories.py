@@ -65,6 +65,12 @@ def test_a_directory_of_another_broker_is_refused(directory: LogDirectory) -> No
         directory.claim(Meta(2, "cluster-a"), 0)
 
 
+def test_a_directory_of_before_clusters_had_ids_joins_the_cluster(directory: LogDirectory) -> None:
+    (directory.path / "meta.properties").write_text("version=0\nbroker.id=1\n")
+    directory.claim(MINE, 0)
+    assert directory.meta() == MINE
+
+
 def test_a_directory_that_has_no_broker_yet_gets_one(directory: LogDirectory) -> None:
     (directory.path / "meta.properties").write_text("version=0\ncluster.id=cluster-a\n")
     directory.claim(MINE, 0)

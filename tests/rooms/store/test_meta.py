@@ -23,9 +23,8 @@ def test_the_directory_of_a_broker_without_zookeeper_is_refused() -> None:
         decode(b"version=1\nnode.id=1\ncluster.id=x\n")
 
 
-def test_a_cluster_id_must_be_there() -> None:
-    with pytest.raises(ValueError, match=r"cluster\.id"):
-        decode(b"version=0\nbroker.id=1\n")
+def test_before_kafka_0_10_1_there_was_no_cluster_id() -> None:
+    assert decode(b"version=0\nbroker.id=1\n") == Meta(1, None)
 
 
 def test_a_broker_id_need_not_be_there() -> None:
