@@ -107,8 +107,9 @@ class Segments(Sequence[Segment]):
     ) -> tuple[Segment, int, int] | None:
         """Segment, position and size of whole batches from ``start`` on and below ``limit``; None if there are none.
 
-        ``end`` is the log's end. The size is cut to ``max_bytes`` anywhere, but with ``must_give_one`` the first
-        batch stays whole. Only one segment is given from; the next read comes to the next one.
+        ``end`` is the log's end. The size is cut to ``max_bytes`` anywhere behind the first batch. That stays whole
+        with ``must_give_one``; otherwise there is nothing if it does not fit (KIP-74). Only one segment is given from;
+        the next read comes to the next one.
         """
         index = max(0, bisect_right(self._bases, start) - 1)
         while index < len(self._all):
@@ -133,11 +134,12 @@ class Segments(Sequence[Segment]):
                     stop = bound[0]
             size = stop - position
             if size > max_bytes:
-                if must_give_one:
-                    first_size = first_size or segment.batch_at(position).size_bytes
-                    size = min(size, max(max_bytes, first_size))
-                else:
-                    size = max_bytes
+                if max_bytes <= 0 and not must_give_one:
+                    return None
+                first_size = first_size or segment.batch_at(position).size_bytes
+                if first_size > max_bytes and not must_give_one:
+                    return None
+                size = min(size, max(max_bytes, first_size))
             return (segment, position, size) if size > 0 else None
         return None
 

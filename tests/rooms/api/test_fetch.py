@@ -168,18 +168,26 @@ async def test_the_first_batch_comes_whole_however_small_the_limits(reader: Read
 
 
 async def test_the_limit_of_the_answer_counts_over_all_partitions(reader: Reader) -> None:
-    for partition in range(3):
-        reader.appends("payments", b"x" * 1000, partition=partition)
+    reader.appends("payments", b"x" * 1000)
+    for partition in (1, 1, 1, 2):
+        reader.appends("payments", b"x" * 100, partition=partition)
     found = entries(await reader.fetches("payments", partitions=3, max_bytes=1500))
     sizes = [entry.records.size_bytes if isinstance(entry.records, FilePieces) else 0 for entry in found]
     assert sum(sizes) == 1500
     assert sizes[2] == 0
 
 
+async def test_what_is_left_of_the_limit_is_nothing_to_a_batch_that_does_not_fit(reader: Reader) -> None:
+    for partition in range(2):
+        reader.appends("payments", b"x" * 1000, partition=partition)
+    found = entries(await reader.fetches("payments", partitions=2, max_bytes=1500))
+    assert [len(values(entry)) if entry.records else 0 for entry in found] == [1, 0]
+
+
 async def test_an_old_version_has_no_first_batch_rule(reader: Reader) -> None:
     reader.appends("orders", b"x" * 1000)
     (entry,) = entries(await reader.fetches("orders", version=2, partition_bytes=10, max_wait_ms=0))
-    assert len(bytes(entry.records or b"")) <= 10
+    assert bytes(entry.records or b"") == b""
 
 
 async def test_topics_can_be_asked_for_by_id(reader: Reader) -> None:
