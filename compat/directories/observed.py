@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from compat.cluster.asking import ask
 from compat.waiting import until
-from pykafka_broker.wire.batch import headers, records
+from pykafka_broker.wire.batch import records
+from pykafka_broker.wire.formats import headers
 from pykafka_broker.wire.messages import (
     DescribeProducersRequest,
     FetchRequest,

@@ -89,7 +89,7 @@ class Survey:
     def lines(self) -> Iterator[str]:
         """The same for people."""
         end = "shut down in good order" if self.is_clean else "not shut down in good order: its first start recovers it"
-        whose = f"broker {self.meta.broker_id} of cluster {self.meta.cluster_id}"
+        whose = f"broker {self.meta.broker_id} of {_cluster(self.meta)}"
         yield f"{', '.join(map(str, self.paths))}: {whose}, {end}"
         width = max(map(len, self.topics), default=0)
         for topic in self.topics.values():
@@ -139,6 +139,10 @@ def survey(paths: Sequence[Path]) -> Survey:
     return Survey(tuple(paths), meta, dict(sorted(topics.items())), is_clean)
 
 
+def _cluster(meta: Meta) -> str:
+    return "a cluster without an id" if meta.cluster_id is None else f"cluster {meta.cluster_id}"
+
+
 def _meta(directory: LogDirectory) -> Meta:
     meta = directory.meta()
     if meta is None:
@@ -153,8 +157,8 @@ def _common(metas: Mapping[Path, Meta]) -> Meta:
     for path, other in metas.items():
         if other != meta:
             raise CannotAdopt(
-                f"{first} belongs to broker {meta.broker_id} of cluster {meta.cluster_id}, {path} to broker "
-                f"{other.broker_id} of cluster {other.cluster_id}"
+                f"{first} belongs to broker {meta.broker_id} of {_cluster(meta)}, {path} to broker "
+                f"{other.broker_id} of {_cluster(other)}"
             )
     return meta
 
@@ -217,14 +221,16 @@ async def adopt(found: Survey, clock: Clock) -> None:
 
 async def _write(tree: Coordination, found: Survey) -> None:
     changes: list[Create | Replace] = []
+    cluster_id = found.meta.cluster_id
     try:
         known = nodes.ClusterId.decode((await tree.read(nodes.CLUSTER_ID)).data).cluster_id
     except NoNode:
-        await tree.ensure(nodes.CLUSTER)
-        changes.append(Create(nodes.CLUSTER_ID, nodes.ClusterId(found.meta.cluster_id).encode()))
+        if cluster_id is not None:  # before Kafka 0.10.1 there was none: the first start makes one up
+            await tree.ensure(nodes.CLUSTER)
+            changes.append(Create(nodes.CLUSTER_ID, nodes.ClusterId(cluster_id).encode()))
     else:
-        if known != found.meta.cluster_id:
-            raise CannotAdopt(f"{found.paths[0]} has a tree of cluster {known} already, not of {found.meta.cluster_id}")
+        if cluster_id not in (None, known):
+            raise CannotAdopt(f"{found.paths[0]} has a tree of cluster {known} already, not of {cluster_id}")
     there = set(await tree.children(nodes.TOPICS)) & set(found.topics)
     if there:
         raise CannotAdopt(f"{found.paths[0]} has been taken over already: its tree knows {', '.join(sorted(there))}")

@@ -10,7 +10,8 @@ from pykafka_broker.log.loading import replay
 from pykafka_broker.log.partition import Isolation, PartitionLog
 from pykafka_broker.log.producers import Producers
 from pykafka_broker.model.time import Millis
-from pykafka_broker.wire.batch import BatchHeader, Record, headers, records
+from pykafka_broker.wire.batch import BatchHeader, Record, records
+from pykafka_broker.wire.formats import headers
 from tests.doubles.recorded_disk import Files, RecordedDisk
 from tests.doubles.sample_log import PLACE, read_back
 

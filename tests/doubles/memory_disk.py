@@ -56,6 +56,7 @@ class MemoryDisk:
         self._replaced.add(name)
 
     def rename(self, old: str, new: str) -> None:
+        written = self._modified.get(old, 0)
         self._writing(old)
         file = self._file(old)
         del self.files[old]
@@ -63,7 +64,8 @@ class MemoryDisk:
         if old in self._replaced:
             self._replaced.discard(old)
             self._replaced.add(new)
-        self._modified[new] = self._modified.pop(old, 0)
+        self._modified.pop(old, None)
+        self._modified[new] = written
         # A journalling file system keeps the order of renames; losing one would only bring the old name back.
         self.durable.pop(new, None)
         if old in self.durable:
@@ -80,6 +82,11 @@ class MemoryDisk:
     def modified_ms(self, name: str) -> Millis:
         self._file(name)
         return Millis(self._modified.get(name, 0))
+
+    def set_modified_ms(self, name: str, modified_ms: Millis) -> None:
+        self._writing(name)
+        self._file(name)
+        self._modified[name] = modified_ms
 
     def sync(self, names: Iterable[str]) -> None:
         self.syncs += 1

@@ -132,6 +132,9 @@ class RecordedDisk:
         self._file(name)
         return Millis(0)
 
+    def set_modified_ms(self, name: str, modified_ms: Millis) -> None:
+        self._file(name)
+
     def sync(self, names: Iterable[str]) -> None:
         self._do(Synced(tuple(self._names[name] for name in names if name in self._names)))
 

@@ -10,7 +10,8 @@ from pykafka_broker.log.partition import Appended, Isolation, Origin, PartitionL
 from pykafka_broker.model.names import TopicPartition
 from pykafka_broker.model.outcome import Fact
 from pykafka_broker.model.time import Millis
-from pykafka_broker.wire.batch import EndMarker, Record, build, build_end_marker, headers, records
+from pykafka_broker.wire.batch import EndMarker, Record, build, build_end_marker
+from pykafka_broker.wire.formats import headers, records
 from tests.doubles.memory_disk import MemoryDisk
 
 PLACE = TopicPartition("orders", 3)

@@ -18,8 +18,9 @@ from pykafka_broker.log.compaction import compact
 from pykafka_broker.log.partition import Isolation, Origin, PartitionLog
 from pykafka_broker.model.errors import KafkaError
 from pykafka_broker.model.time import Millis
-from pykafka_broker.wire.batch import EndMarker, Record, build, build_end_marker, headers, read_end_marker, records
+from pykafka_broker.wire.batch import EndMarker, Record, build, build_end_marker, read_end_marker, records
 from pykafka_broker.wire.compression import Codec
+from pykafka_broker.wire.formats import headers
 from tests.doubles.memory_disk import MemoryDisk
 from tests.doubles.sample_log import PLACE, read_back
 

@@ -27,10 +27,10 @@ from pykafka_broker.wire.batch import (
     TruncatedBatch,
     build,
     build_end_marker,
-    headers,
     read_end_marker,
     records,
 )
+from pykafka_broker.wire.formats import headers
 from tests.doubles.memory_disk import MemoryDisk
 from tests.doubles.sample_log import PLACE, read_back
 

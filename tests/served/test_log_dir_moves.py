@@ -12,7 +12,8 @@ import trio
 
 from pykafka_broker.model.names import Offset
 from pykafka_broker.wire import messages as m
-from pykafka_broker.wire.batch import Record, TruncatedBatch, build, headers, records
+from pykafka_broker.wire.batch import Record, TruncatedBatch, build, records
+from pykafka_broker.wire.formats import headers
 from tests.served.conftest import RawClient
 from tests.served.test_command_line import Started, started
 

@@ -13,7 +13,8 @@ import trio
 from pykafka_broker import Broker
 from pykafka_broker.model.errors import ErrorCode
 from pykafka_broker.wire import messages
-from pykafka_broker.wire.batch import Record, build, headers, records
+from pykafka_broker.wire.batch import Record, build, records
+from pykafka_broker.wire.formats import headers
 from tests.cluster.zookeeper import ZooKeeper
 from tests.served.conftest import connected
 

@@ -13,8 +13,9 @@ import trio
 from pykafka_broker import Broker
 from pykafka_broker.model.errors import ErrorCode
 from pykafka_broker.wire import messages
-from pykafka_broker.wire.batch import BatchHeader, Record, build, headers
+from pykafka_broker.wire.batch import BatchHeader, Record, build
 from pykafka_broker.wire.compression import Codec
+from pykafka_broker.wire.formats import headers
 from tests.served.conftest import RawClient, connected
 
 TOPIC, TOPIC_RESOURCE, SET = "t", 2, 0

@@ -41,7 +41,8 @@ from pykafka_broker.model.time import Millis
 from pykafka_broker.runtime.leaderships import Leadership
 from pykafka_broker.store.reading import read_pieces
 from pykafka_broker.wire import messages
-from pykafka_broker.wire.batch import Record, build, headers, records
+from pykafka_broker.wire.batch import Record, build, records
+from pykafka_broker.wire.formats import headers
 from tests.doubles.memory_logs import MemoryLogs
 from tests.doubles.replica_broker import ReplicaBroker
 from tests.simulation.tree import Tree

@@ -12,8 +12,9 @@
   15   replica state as a tagged field
   16   a refusal for want of leadership names the leader
 
-Versions 0 to 3 get the old message formats. Followers replicate with the same request: they read to the end of the log,
-and by what they ask for the leader knows how far they are. Consumers since version 11 may read from any replica.
+Versions 0 and 1 get messages of format 0, versions 2 and 3 of formats 0 and 1, later ones what lies in the log.
+Followers replicate with the same request: they read to the end of the log, and by what they ask for the leader knows
+how far they are. Consumers since version 11 may read from any replica.
 """
 
 from __future__ import annotations
@@ -50,9 +51,9 @@ from pykafka_broker.runtime.replica_selection import SelectReplica, no_selection
 from pykafka_broker.store.reading import read_pieces
 from pykafka_broker.wire import messages
 from pykafka_broker.wire.exchange import Call
-from pykafka_broker.wire.pieces import FilePieces
 
 _UNLIMITED_BYTES = 2**31 - 1
+_LAST_VERSION_OF_FORMAT_0 = 1
 _FIRST_VERSION_OF_FORMAT_2 = 4
 _FIRST_VERSION_WITH_ZSTD = 10
 _FIRST_VERSION_WITH_REPLICA_STATE = 15
@@ -179,6 +180,8 @@ class FetchApi:
                 )
             except KafkaError as error:
                 entry.error_code = error.code
+                if error.code in _CANNOT_CONVERT:
+                    _tell_nothing(entry)
                 found.is_final = True
                 continue
             left = max(0, left - size)
@@ -271,8 +274,8 @@ class FetchApi:
     ) -> int:
         """Put what can be read into the entry; how many bytes that is."""
         log = leadership.log
-        if call.version < _FIRST_VERSION_WITH_ZSTD and log.settings.compression_type == "zstd":
-            raise KafkaError(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE)
+        if call.version < _FIRST_VERSION_WITH_ZSTD:
+            _refuse_conversion(call.version, log, reader)
         given = log.read(
             Offset(wanted.fetch_offset),
             min(wanted.max_bytes, left_bytes),
@@ -300,18 +303,12 @@ class FetchApi:
         if call.version >= _FIRST_VERSION_OF_FORMAT_2:
             entry.records = given.pieces
             return given.size_bytes
-        old = self._down_converted(call.version, log, given.pieces)
+        from pykafka_broker.wire.message_set import down_convert  # few brokers have such clients
+
+        magic = 0 if call.version <= _LAST_VERSION_OF_FORMAT_0 else 1
+        old = down_convert(read_pieces(given.pieces), magic, wanted.fetch_offset)
         entry.records = old
-        return len(old)
-
-    @staticmethod
-    def _down_converted(version: int, log: PartitionLog, pieces: FilePieces) -> bytes:
-        """The batches as a message set of the format that old clients read."""
-        if not log.settings.message_downconversion_enable:
-            raise KafkaError(ErrorCode.UNSUPPORTED_VERSION)
-        from pykafka_broker.wire.message_set import down_convert
-
-        return down_convert(read_pieces(pieces), 0 if version <= 1 else 1)
+        return max(len(old), given.size_bytes)
 
     def _response(
         self,
@@ -363,11 +360,28 @@ class FetchApi:
         return response
 
 
+def _refuse_conversion(version: int, log: PartitionLog, reader: _Reader) -> None:
+    """Raise if such an old client cannot be answered, whatever there is to read (``maybeConvertFetchedData``)."""
+    if log.settings.compression_type == "zstd":
+        raise KafkaError(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE)
+    if version < _FIRST_VERSION_OF_FORMAT_2 and reader.is_consumer and not log.settings.message_downconversion_enable:
+        raise KafkaError(ErrorCode.UNSUPPORTED_VERSION)
+
+
+def _tell_nothing(entry: messages.FetchResponse.PartitionData) -> None:
+    entry.high_watermark = entry.last_stable_offset = entry.log_start_offset = NO_OFFSET
+    entry.aborted_transactions = None
+    entry.records = None
+
+
 def _tell_marks(entry: messages.FetchResponse.PartitionData, log: PartitionLog) -> None:
     entry.high_watermark = Offset(log.high_watermark)
     entry.last_stable_offset = Offset(log.last_stable_offset)
     entry.log_start_offset = Offset(log.log_start_offset)
 
+
+_CANNOT_CONVERT = {ErrorCode.UNSUPPORTED_COMPRESSION_TYPE, ErrorCode.UNSUPPORTED_VERSION}
+"""Answered as if the partition had not been looked at."""
 
 _SESSION_ERRORS = {
     ErrorCode.FETCH_SESSION_ID_NOT_FOUND,

@@ -2,7 +2,8 @@
 
 A batch keeps its offsets, however few of its records are left, so holes are normal. Tombstones and the markers of
 transactions without data are given a horizon when they are first seen, and may go once it has passed (KIP-534); it is
-written into the batch in the place of the base timestamp.
+written into the batch in the place of the base timestamp. Messages of format 0 and 1 stay what they are; how long their
+tombstones stay is told from outside.
 """
 
 from __future__ import annotations
@@ -17,15 +18,16 @@ from pykafka_broker.model.time import Millis
 from pykafka_broker.wire.batch import (
     DELETE_HORIZON,
     LOG_APPEND_TIME,
+    MAGIC,
     NO_TIMESTAMP,
     BatchHeader,
     Record,
     assemble,
     read_end_marker,
-    records,
     write_record,
 )
 from pykafka_broker.wire.compression import Codec, compress
+from pykafka_broker.wire.formats import records
 
 
 class CleanedTransactions:
@@ -95,9 +97,13 @@ class BatchFilter:
         self._last_batches = last_batches
         self._now = now
         self._delete_retention_ms = delete_retention_ms
+        self.drops_old_tombstones = False
+        """Whether tombstones of format 0 and 1 are old enough to go."""
 
     def keep(self, header: BatchHeader, batch: bytes) -> Kept:
         """What is left of ``batch``."""
+        if header.magic < MAGIC:
+            return self._keep_old(header, batch)
         aborted: Aborted | None = None
         horizon = header.delete_horizon_ms
         is_past_horizon = horizon is not None and horizon <= self._now
@@ -121,6 +127,18 @@ class BatchFilter:
         if len(kept) == len(found):
             return Kept(batch, aborted)
         return Kept(_rebuilt(header, kept, None), aborted)
+
+    def _keep_old(self, header: BatchHeader, batch: bytes) -> Kept:
+        """The same for a message, or a wrapper, of format 0 or 1; an empty one would tell nothing."""
+        found = list(records(batch))
+        kept = [record for record in found if self._keeps(record, self.drops_old_tombstones)]
+        if not kept:
+            return Kept(None)
+        if len(kept) == len(found):
+            return Kept(batch)
+        from pykafka_broker.wire.message_set import build_message_set  # most brokers never meet one
+
+        return Kept(build_message_set(kept, header.magic, codec=header.codec, timestamp_type=header.timestamp_type))
 
     def _keeps(self, record: Record, is_past_horizon: bool) -> bool:
         if record.offset >= self._known_up_to:

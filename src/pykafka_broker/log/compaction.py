@@ -20,7 +20,8 @@ from pykafka_broker.log.producers import Producers
 from pykafka_broker.log.segment import CLEANED, Segment
 from pykafka_broker.log.segments import SegmentSettings, create_segment
 from pykafka_broker.model.time import Millis
-from pykafka_broker.wire.batch import read_header, records
+from pykafka_broker.wire.batch import Record
+from pykafka_broker.wire.formats import header_at, records
 
 KEYS_LIMIT = 500_000
 """Keys one round may remember, some 100 MB; what does not fit is left to the next round."""
@@ -112,8 +113,8 @@ def measure(
 
 
 def _oldest(segments: Iterable[Segment]) -> int:
-    """The time of the oldest segment's first batch."""
-    return min(segment.first_timestamp() if segment.size_bytes else 1 << 62 for segment in segments)
+    """The time of the oldest segment's first batch; what bears no time (format 0) is never too old."""
+    return min((time for segment in segments if (time := segment.first_timestamp()) >= 0), default=1 << 62)
 
 
 def compact(
@@ -139,17 +140,30 @@ def compact(
     batch_filter = BatchFilter(
         newest, known_up_to, CleanedTransactions(aborted), producers.last_batches(), now, settings.delete_retention_ms
     )
+    old_horizon_ms = _horizon_of_old_tombstones(segments, dirt, settings)
     groups = []
     for old in _grouped(scope, settings):
         new = create_segment(disk, old[0].base_offset, settings, now, CLEANED)
         for segment in old:
+            batch_filter.drops_old_tombstones = segment.modified_ms() <= old_horizon_ms
             yield from _clean_into(new, segment, batch_filter)
         new.seal()
         if settings.preallocate:
             new.give_room_back()
+        # By that the age is told of a segment whose records bear no time.
+        disk.set_modified_ms(new.name, old[-1].modified_ms())
         groups.append(Group(old, new))
     before = sum(segment.size_bytes for segment in scope)
     return Compacted(groups, clean_up_to, before, sum(group.new.size_bytes for group in groups), cuts)
+
+
+def _horizon_of_old_tombstones(segments: Sequence[Segment], dirt: Dirt, settings: CompactionSettings) -> int:
+    """When a segment must have been written last so that its tombstones of format 0 and 1 may go.
+
+    They have no room for a horizon of their own, so it is told by the last segment that is clean already.
+    """
+    clean = [segment for segment in segments if segment.base_offset < dirt.first_dirty]
+    return clean[-1].modified_ms() - settings.delete_retention_ms if clean else 0
 
 
 def _newest_offsets(
@@ -165,9 +179,14 @@ def _newest_offsets(
             if header.is_control:
                 transactions.end(header, batch)
             elif not transactions.is_aborted(header):
-                if len(newest) + header.record_count > keys_limit and newest:
+                found: Iterable[Record] = records(batch)
+                count = header.record_count
+                if count < 0:  # a wrapper of an old format does not tell
+                    found = list(found)
+                    count = len(found)
+                if len(newest) + count > keys_limit and newest:
                     return newest, known_up_to, known_up_to
-                for record in records(batch):
+                for record in found:
                     if record.key is not None:
                         newest[key_digest(record.key)] = record.offset
             known_up_to = header.next_offset
@@ -179,7 +198,8 @@ def _clean_into(new: Segment, old: Segment, batch_filter: BatchFilter) -> Genera
     for position, header in old.batches(old.base_offset):
         kept = batch_filter.keep(header, old.read(position, header.size_bytes))
         if kept.batch is not None:
-            new.append(kept.batch, header.last_offset, read_header(kept.batch).max_timestamp)
+            left = header_at(kept.batch)
+            new.append(kept.batch, left.last_offset, left.max_timestamp)
         if kept.aborted is not None:
             new.aborted.add(kept.aborted)
         yield header.size_bytes + len(kept.batch or b"")

@@ -65,6 +65,10 @@ class Disk(Protocol):
         """When the file was last written; the age of a segment whose records bear no time."""
         ...
 
+    def set_modified_ms(self, name: str, modified_ms: Millis) -> None:
+        """Let a file count as last written at another time."""
+        ...
+
     def sync(self, names: Iterable[str]) -> None:
         """Return when these files (those of them that still exist) and the directory would survive a power cut."""
         ...

@@ -35,7 +35,7 @@ from pykafka_broker.log.snapshots import SUFFIX, Snapshots
 from pykafka_broker.model.names import TopicPartition
 from pykafka_broker.model.outcome import Fact, Level
 from pykafka_broker.model.time import Millis
-from pykafka_broker.wire.batch import BatchHeader, CorruptBatch, EndMarker, read_end_marker
+from pykafka_broker.wire.batch import MAGIC, BatchHeader, CorruptBatch, EndMarker, read_end_marker
 
 EPOCHS_FILE = "leader-epoch-checkpoint"
 TEMPORARY = ".tmp"
@@ -123,9 +123,10 @@ class Loading:
         if stored_epochs is None or (not clean and start < end and self._epochs.epoch_of(start) < 0):
             # The file is lost, or the log begins earlier again than when the file was written.
             self._epochs = Epochs()
-            for segment in segments:
-                for _, header in segment.batches(segment.base_offset):
-                    self._note_epoch(header)
+            for segment, following in zip(segments, [*segments[1:], None], strict=True):
+                if not _is_older_than_batches(segment, following):
+                    for _, header in segment.batches(segment.base_offset):
+                        self._note_epoch(header)
         self._epochs.truncate_from_start(start)
         if not self._is_told_by(stored_epochs, start, end):
             self._write_epochs()
@@ -321,7 +322,10 @@ class Loading:
         """The newest snapshot not beyond ``end`` that can be read, and every batch from there up to ``end``."""
         start = self._snapshots.load(self._producers, segments[0].base_offset, end, self._now)
         for segment, following in zip(segments, [*segments[1:], None], strict=True):
-            if start < end and segment.base_offset < end and (following is None or following.base_offset > start):
+            is_asked = (
+                start < end and segment.base_offset < end and (following is None or following.base_offset > start)
+            )
+            if is_asked and not _is_older_than_batches(segment, following):
                 replay(self._producers, segment, start, end)
 
     def _seen_in(self, segment: Segment) -> Callable[[BatchHeader, bytes], None]:
@@ -385,6 +389,17 @@ class Loading:
 
     def _say(self, name: str, level: Level = Level.INFO, **fields: object) -> None:
         self._note(Fact(name, level, {"partition": str(self._partition), **fields}))
+
+
+def _is_older_than_batches(segment: Segment, following: Segment | None) -> bool:
+    """Whether a segment has nothing but messages of format 0 and 1, as has the one behind it, so that it tells nothing
+    of epochs and producers.
+
+    A log of before Kafka 0.11 has no files that tell of them either, and need not be read for that.
+    """
+    if following is None or not following.size_bytes or not segment.size_bytes:
+        return False
+    return segment.batch_at(0).magic < MAGIC and following.batch_at(0).magic < MAGIC
 
 
 def marker_in(header: BatchHeader, batch: bytes | bytearray | memoryview) -> EndMarker | None:

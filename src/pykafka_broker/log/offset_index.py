@@ -52,9 +52,12 @@ class OffsetIndex(EntryFile):
         found = self.first_from(position)
         return self._base_offset + self.entry(found)[0] if found < len(self) else None
 
-    def truncate_to(self, offset: int) -> None:
-        """Forget entries of batches that end at or after ``offset``."""
-        self.truncate(self.last_at_most(offset - 1 - self._base_offset) + 1)
+    def truncate_to(self, offset: int, position: int) -> None:
+        """Forget entries of batches that end at or after ``offset``, the first of which begins at ``position``.
+
+        Before Kafka 0.10.1 an entry told the first offset of what it pointed to, so the offset alone is not enough.
+        """
+        self.truncate(min(self.last_at_most(offset - 1 - self._base_offset) + 1, self.first_from(position)))
         self._last_offset = None
 
     def clear(self) -> None:

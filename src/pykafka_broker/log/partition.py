@@ -20,7 +20,7 @@ from pykafka_broker.log.disk import Buffer, Disk
 from pykafka_broker.log.epochs import Epochs
 from pykafka_broker.log.loading import EPOCHS_FILE, Loaded, Loading, Note, marker_in, replay
 from pykafka_broker.log.producers import EXPIRATION_MS, ActiveProducer, Producers, Verification
-from pykafka_broker.log.segment import CLEANED, Segment
+from pykafka_broker.log.segment import CLEANED, FARTHEST, Segment
 from pykafka_broker.log.segments import Segments
 from pykafka_broker.log.slice import (
     NOTHING,
@@ -37,15 +37,8 @@ from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import NO_TOPIC_ID, TopicId, TopicPartition
 from pykafka_broker.model.outcome import Fact, Level
 from pykafka_broker.model.time import Millis
-from pykafka_broker.wire.batch import (
-    BatchHeader,
-    CorruptBatch,
-    EndMarker,
-    TruncatedBatch,
-    crc_is_right,
-    headers,
-    patch,
-)
+from pykafka_broker.wire.batch import MAGIC, BatchHeader, CorruptBatch, EndMarker, TruncatedBatch, patch
+from pykafka_broker.wire.formats import crc_is_right, headers
 from pykafka_broker.wire.pieces import FilePieces
 
 if TYPE_CHECKING:
@@ -56,6 +49,15 @@ __all__ = ["Appended", "Expired", "Isolation", "OffsetsOutOfOrder", "Origin", "P
 
 def _keep_quiet(_: Fact) -> None:
     pass
+
+
+def _from(header: BatchHeader, log_end_offset: int) -> BatchHeader:
+    """The header of a wrapper (format 0 or 1) as if it began where the log ends, or as near as an index can tell.
+
+    Where it does begin only its records would tell; the segment that it may open must not begin behind them.
+    """
+    begin = max(log_end_offset, header.last_offset - FARTHEST)
+    return header._replace(base_offset=begin, last_offset_delta=header.last_offset - begin)
 
 
 class OffsetsOutOfOrder(ValueError):
@@ -310,6 +312,8 @@ class PartitionLog:
             # (``Partition.appendRecordsToFollowerOrFutureReplica``).
             self.restart_at(first.base_offset, now)
         for header, batch in found:
+            if header.magic < MAGIC:
+                header = _from(header, self.log_end_offset)
             if header.leader_epoch > self._epochs.latest:
                 self._assign_epoch(header.leader_epoch, header.base_offset)
             self._write(now, batch, header, header.base_offset, marker_in(header, batch))
@@ -388,8 +392,8 @@ class PartitionLog:
     ) -> Slice:
         """Batches from the one that holds ``start`` on, about ``max_bytes`` of them.
 
-        With ``must_give_one`` the first batch is whole however large it is; otherwise the last may be cut off
-        anywhere. Raises OFFSET_OUT_OF_RANGE.
+        The last may be cut off anywhere, but never the first: with ``must_give_one`` it is whole however large it is,
+        otherwise nothing is given where it does not fit. Raises OFFSET_OUT_OF_RANGE.
         """
         if self.is_offline:
             raise self._storage_error()

@@ -1,7 +1,8 @@
-"""One segment: a ``.log`` file of record batches with its three indexes (Kafka's ``LogSegment``).
+"""One segment: a ``.log`` file of batches with its three indexes (Kafka's ``LogSegment``).
 
-A segment knows where batches lie and which time it spans. When to roll or delete one, and what the batches mean to
-producers and replicas, is the partition's business.
+The batches may be of any format that Kafka has ever had; ``wire/formats.py`` says what counts as one. A segment knows
+where batches lie and which time it spans. When to roll or delete one, and what the batches mean to producers and
+replicas, is the partition's business.
 """
 
 from __future__ import annotations
@@ -15,17 +16,8 @@ from pykafka_broker.log.disk import Buffer, Disk
 from pykafka_broker.log.offset_index import OffsetIndex
 from pykafka_broker.log.time_index import NO_TIMESTAMP, TimeIndex
 from pykafka_broker.model.time import Millis
-from pykafka_broker.wire.batch import (
-    HEADER_BYTES,
-    MAGIC,
-    BatchHeader,
-    CorruptBatch,
-    Record,
-    TruncatedBatch,
-    crc_is_right,
-    read_header,
-    records,
-)
+from pykafka_broker.wire.batch import HEADER_BYTES, BatchHeader, CorruptBatch, Record, TruncatedBatch
+from pykafka_broker.wire.formats import crc_is_right, header_at, records
 
 LOG, INDEX, TIME_INDEX, ABORTED_INDEX = ".log", ".index", ".timeindex", ".txnindex"
 SUFFIXES = (LOG, INDEX, TIME_INDEX, ABORTED_INDEX)
@@ -34,7 +26,7 @@ CLEANED, SWAP, DELETED = ".cleaned", ".swap", ".deleted"
 
 _LOOK_BYTES = 8 * 1024
 _SCAN_BYTES = 1024 * 1024
-_FARTHEST = (1 << 31) - 1
+FARTHEST = (1 << 31) - 1
 """Offsets in an index are relative to the segment's base and have 31 bits."""
 
 
@@ -56,20 +48,11 @@ def walk(
         at = position - chunk_start
         if at + HEADER_BYTES > len(chunk):
             chunk, chunk_start, at = disk.read(name, position, min(look_bytes, end - position)), position, 0
-        header = read_header(chunk, at)
-        check_frame(header)
+        header = header_at(chunk, at)
         if position + header.size_bytes > end:
             raise TruncatedBatch(f"A record batch of {header.size_bytes} bytes has only {end - position} left")
         yield position, header
         position += header.size_bytes
-
-
-def check_frame(header: BatchHeader) -> None:
-    """Raise :class:`CorruptBatch` if this cannot be the beginning of a batch."""
-    if header.magic != MAGIC:
-        raise CorruptBatch(f"Invalid magic found in record: {header.magic}")
-    if header.size_bytes < HEADER_BYTES or header.base_offset < 0 or header.last_offset_delta < 0:
-        raise CorruptBatch(f"Record batch is corrupt: {header}")
 
 
 class Believed(NamedTuple):
@@ -214,7 +197,7 @@ class Segment:
 
     def has_room_for(self, offset: int) -> bool:
         """Whether the offset can be told relative to the segment's base."""
-        return offset - self.base_offset <= _FARTHEST
+        return offset - self.base_offset <= FARTHEST
 
     def files(self) -> tuple[str, ...]:
         """The names of its files, the one for aborted transactions included whether it exists or not."""
@@ -288,7 +271,7 @@ class Segment:
 
     def batch_at(self, position: int) -> BatchHeader:
         """The header of the batch that begins at ``position``."""
-        return read_header(self._disk.read(self.name, position, HEADER_BYTES))
+        return header_at(self._disk.read(self.name, position, HEADER_BYTES))
 
     def batches(self, start_offset: int) -> Iterator[tuple[int, BatchHeader]]:
         """Every batch that ends at or behind ``start_offset``, with its position."""
@@ -308,7 +291,7 @@ class Segment:
         return end
 
     def _last_indexed_position(self) -> int:
-        return self.index.position_of(_FARTHEST + self.base_offset)
+        return self.index.position_of(FARTHEST + self.base_offset)
 
     def believe_below(self, offset: int) -> Believed | None:
         """Believe what lies below ``offset``, which is known to be on the device, and forget what the indexes say of
@@ -320,7 +303,7 @@ class Segment:
         if found is None:
             return None
         position, end, since_entry, greatest = found
-        self.index.truncate_to(offset)
+        self.index.truncate_to(offset, position)
         self.times.truncate_to(offset)
         self.aborted.truncate_to(offset)
         self._since_entry, self._max = since_entry, greatest
@@ -405,8 +388,7 @@ class Segment:
             if at + HEADER_BYTES > len(chunk):
                 chunk, at = self.read(position, _SCAN_BYTES), 0
             try:
-                header = read_header(chunk, at)
-                check_frame(header)
+                header = header_at(chunk, at)
             except CorruptBatch:
                 return
             size = header.size_bytes
@@ -427,7 +409,7 @@ class Segment:
         if found is None:
             return 0
         cut = self.size_bytes - found[0]
-        self.index.truncate_to(offset)
+        self.index.truncate_to(offset, found[0])
         self.times.truncate_to(offset)
         self.aborted.truncate_to(offset)
         self._disk.truncate(self.name, found[0])

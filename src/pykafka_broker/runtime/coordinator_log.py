@@ -16,16 +16,9 @@ from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.runtime.clock import Clock
 from pykafka_broker.runtime.leaderships import Leadership
 from pykafka_broker.store.reading import read_pieces
-from pykafka_broker.wire.batch import (
-    BatchHeader,
-    Record,
-    TruncatedBatch,
-    build,
-    headers,
-    read_end_marker,
-    records,
-)
+from pykafka_broker.wire.batch import BatchHeader, Record, TruncatedBatch, build, read_end_marker
 from pykafka_broker.wire.compression import Codec
+from pykafka_broker.wire.formats import headers, records
 
 _API_VERSION = 11
 """What a coordinator writes is as new as the newest producer's."""

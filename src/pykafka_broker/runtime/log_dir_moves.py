@@ -28,7 +28,8 @@ from pykafka_broker.runtime.leaderships import Leaderships
 from pykafka_broker.runtime.log_keeper import Kept, LogKeeper, follow
 from pykafka_broker.store.directories import has_room_for_future
 from pykafka_broker.store.reading import read_pieces
-from pykafka_broker.wire.batch import CorruptBatch, TruncatedBatch, headers, read_header
+from pykafka_broker.wire.batch import MAGIC, CorruptBatch, TruncatedBatch
+from pykafka_broker.wire.formats import header_at, headers
 from pykafka_broker.wire.pieces import FilePieces
 
 PORTION_BYTES = 1 << 20
@@ -197,7 +198,11 @@ class LogDirMoves:
         start = original.log_start_offset
         if copy.log_end_offset < start:
             found = original.read(start, 1, isolation=Isolation.LOG_END)
-            begin = read_header(read_pieces(found.pieces), 0).base_offset if found.size_bytes else start
+            begin = start
+            if found.size_bytes:
+                first = header_at(read_pieces(found.pieces))
+                if first.magic >= MAGIC:  # of an older one only the end is told
+                    begin = first.base_offset
             if copy.log_end_offset < begin:
                 copy.restart_at(begin, now)
 

@@ -143,6 +143,10 @@ class FileDisk:
         """The file's modification time."""
         return Millis(os.stat(self._directory + name).st_mtime_ns // 1_000_000)
 
+    def set_modified_ms(self, name: str, modified_ms: Millis) -> None:
+        """Set the file's modification time; that of the last access as well."""
+        os.utime(self._directory + name, ns=(modified_ms * 1_000_000, modified_ms * 1_000_000))
+
     def sync(self, names: Iterable[str]) -> None:
         """``fsync`` the files and the directory; blocks for milliseconds, so this is a worker's job."""
         for name in names:

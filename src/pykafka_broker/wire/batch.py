@@ -3,7 +3,8 @@ who need them.
 
 The produce and fetch path reads headers and patches bytes; it never makes an object per record. ``records`` and
 ``build`` are for coordinators, converters and tests. What a batch means to a partition (sequences, offsets, limits)
-is ``log``'s business, message formats v0 and v1 are ``wire/message_set.py``'s.
+is ``log``'s business, message formats v0 and v1 are ``wire/message_set.py``'s. Who may meet batches of any format reads
+them with ``wire/formats.py``.
 
 Source: Kafka's ``DefaultRecordBatch``, ``DefaultRecord``, ``ControlRecordType``, ``EndTransactionMarker``.
 """
@@ -28,6 +29,8 @@ HEADER_BYTES = 61
 LENGTH_AND_OFFSET_BYTES = 12
 """What stands before the part that ``length`` counts."""
 MAGIC_POSITION = 16
+"""Of the format's number, in all formats."""
+CRC_POSITION = 17
 CRC_FROM = 21
 """The CRC covers everything from the attributes on."""
 
@@ -46,7 +49,7 @@ DECOMPRESSED_FREE_BYTES = 16 * 1024 * 1024
 DECOMPRESSED_FACTOR = 128
 """A batch of n bytes may unpack to 16 MiB + 128 n; what gives more is taken for a decompression bomb."""
 
-_HEADER = Struct(">qiibIhiqqqhii")
+HEADER = Struct(">qiibIhiqqqhii")
 _CRC = Struct(">I")
 _OFFSET = Struct(">q")
 _EPOCH = Struct(">i")
@@ -154,7 +157,7 @@ _CODECS = tuple(Codec)
 def read_header(buffer: Buffer, position: int = 0) -> BatchHeader:
     """The header at ``position``; raises :class:`TruncatedBatch` when fewer than 61 bytes are left."""
     try:
-        return _as_header(BatchHeader, _HEADER.unpack_from(buffer, position))
+        return _as_header(BatchHeader, HEADER.unpack_from(buffer, position))
     except _STRUCT_ERROR:
         raise TruncatedBatch(f"A record batch needs {HEADER_BYTES} bytes, {len(buffer) - position} are left") from None
 
@@ -162,32 +165,11 @@ def read_header(buffer: Buffer, position: int = 0) -> BatchHeader:
 _as_header = tuple.__new__
 
 
-def headers(buffer: Buffer) -> Iterator[tuple[int, BatchHeader]]:
-    """Every batch in ``buffer`` with its position; raises :class:`CorruptBatch` where the bytes cannot be a batch.
-
-    A last batch that is not complete raises :class:`TruncatedBatch` after the complete ones were given.
-    """
-    position, end = 0, len(buffer)
-    while position < end:
-        header = read_header(buffer, position)
-        size = header.size_bytes
-        if header.magic != MAGIC:
-            raise CorruptBatch(f"Invalid magic found in record: {header.magic}")
-        if size < HEADER_BYTES:
-            raise CorruptBatch(
-                f"Record batch is corrupt (the size {size} is smaller than the minimum allowed overhead {HEADER_BYTES})"
-            )
-        if position + size > end:
-            raise TruncatedBatch(f"A record batch of {size} bytes has only {end - position} left")
-        yield position, header
-        position += size
-
-
 def crc_is_right(batch: Buffer) -> bool:
     """Whether ``batch`` (exactly one) is what its CRC32C says; too short or cut off is wrong, too."""
     if len(batch) < HEADER_BYTES:
         return False
-    stored: int = _CRC.unpack_from(batch, 17)[0]
+    stored: int = _CRC.unpack_from(batch, CRC_POSITION)[0]
     return stored == crc32c(memoryview(batch)[CRC_FROM:])
 
 
@@ -202,7 +184,7 @@ def stamp_append_time(batch: bytearray | memoryview, now: int) -> None:
     attributes: int = _ATTRIBUTES.unpack_from(batch, 21)[0]
     _ATTRIBUTES.pack_into(batch, 21, attributes | LOG_APPEND_TIME)
     _OFFSET.pack_into(batch, 35, now)
-    _CRC.pack_into(batch, 17, crc32c(memoryview(batch)[CRC_FROM:]))
+    _CRC.pack_into(batch, CRC_POSITION, crc32c(memoryview(batch)[CRC_FROM:]))
 
 
 def stamp_create_time(batch: bytearray | memoryview, max_timestamp: int) -> None:
@@ -210,7 +192,7 @@ def stamp_create_time(batch: bytearray | memoryview, max_timestamp: int) -> None
     attributes: int = _ATTRIBUTES.unpack_from(batch, 21)[0]
     _ATTRIBUTES.pack_into(batch, 21, attributes & ~LOG_APPEND_TIME)
     _OFFSET.pack_into(batch, 35, max_timestamp)
-    _CRC.pack_into(batch, 17, crc32c(memoryview(batch)[CRC_FROM:]))
+    _CRC.pack_into(batch, CRC_POSITION, crc32c(memoryview(batch)[CRC_FROM:]))
 
 
 def payload(batch: Buffer, header: BatchHeader, limit_bytes: int | None = None) -> Buffer:
@@ -411,7 +393,7 @@ def assemble(
 ) -> bytearray:
     """A batch around records that are already bytes, compressed as ``attributes`` say."""
     batch = bytearray(HEADER_BYTES)
-    _HEADER.pack_into(
+    HEADER.pack_into(
         batch,
         0,
         base_offset,
@@ -429,7 +411,7 @@ def assemble(
         record_count,
     )
     batch += data
-    _CRC.pack_into(batch, 17, crc32c(memoryview(batch)[CRC_FROM:]))
+    _CRC.pack_into(batch, CRC_POSITION, crc32c(memoryview(batch)[CRC_FROM:]))
     return batch
 
 

@@ -1,7 +1,7 @@
 """Message sets, the record formats v0 and v1 of before Kafka 0.11, and their conversion from and to batches.
 
-Old clients produce them (Produce v0-2) and want to read them (Fetch v0-3). Neither path is hot: records become
-objects here. Records batches themselves are ``wire/batch.py``'s.
+Old clients produce them (Produce v0-2) and want to read them (Fetch v0-3), and old logs consist of them. None of these
+paths is hot: records become objects here. Records batches themselves are ``wire/batch.py``'s.
 
 Source: Kafka's ``LegacyRecord``, ``AbstractLegacyRecordBatch``, ``RecordsUtil``, ``MemoryRecordsBuilder``.
 """
@@ -10,21 +10,25 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from struct import Struct
 from typing import NamedTuple
 
 from pykafka_broker.model.errors import ErrorCode, KafkaError
+from pykafka_broker.wire import batch as newest
 from pykafka_broker.wire.batch import (
+    CODEC_MASK,
+    HEADER_BYTES,
+    LOG_APPEND_TIME,
     MAGIC,
     NO_TIMESTAMP,
     Buffer,
     CorruptBatch,
     Record,
+    TruncatedBatch,
     build,
     codec_of,
-    headers,
 )
-from pykafka_broker.wire.batch import records as batch_records
 from pykafka_broker.wire.compression import (
     Codec,
     compress,
@@ -32,6 +36,7 @@ from pykafka_broker.wire.compression import (
     lz4_with_right_checksum,
     lz4_with_wrong_checksum,
 )
+from pykafka_broker.wire.formats import headers, records
 
 DECOMPRESSED_FREE_BYTES = 2 * 1024 * 1024
 DECOMPRESSED_FACTOR = 32
@@ -50,8 +55,6 @@ _FRAME = Struct(">qi")
 _CRC = Struct(">I")
 _LENGTH = Struct(">i")
 _TIMESTAMP = Struct(">q")
-
-LOG_APPEND_TIME = 0x08
 
 
 class Message(NamedTuple):
@@ -140,11 +143,16 @@ def _sized(view: memoryview, at: int, stop: int) -> tuple[bytes | None, int]:
     return bytes(view[at : at + size]), at + size
 
 
-def unwrap(wrapper: Message) -> list[Record]:
-    """The records in a compressed wrapper, with absolute offsets; or the one record that ``wrapper`` is."""
+def unwrap(wrapper: Message, limit_bytes: int, *, is_stored: bool = False) -> Iterator[Record]:
+    """The records in a compressed wrapper, with absolute offsets; or the one record that ``wrapper`` is.
+
+    Raises :class:`CorruptBatch`. ``is_stored``: an old broker may have written it, and some wrote a wrapper of another
+    format than what they put inside (KAFKA-4298).
+    """
     codec = wrapper.codec
     if codec is Codec.NONE:
-        return [Record(wrapper.offset, wrapper.timestamp, wrapper.key, wrapper.value)]
+        yield Record(wrapper.offset, wrapper.timestamp, wrapper.key, wrapper.value)
+        return
     if codec is Codec.ZSTD:
         raise CorruptBatch(f"Invalid wrapper compression type zstd of magic {wrapper.magic}")
     if wrapper.value is None:
@@ -152,22 +160,48 @@ def unwrap(wrapper: Message) -> list[Record]:
     data: Buffer = wrapper.value
     if codec is Codec.LZ4 and wrapper.magic == 0:
         data = lz4_with_right_checksum(data)
-    found: list[Record] = []
-    inside = decompress(codec, data, DECOMPRESSED_FREE_BYTES + DECOMPRESSED_FACTOR * len(data))
+    inside = decompress(codec, data, limit_bytes)
+    base = _base_offset(wrapper, inside) if wrapper.magic else 0
+    append_time = wrapper.timestamp if wrapper.magic and wrapper.attributes & LOG_APPEND_TIME else None
     position = 0
     for message, position in shallow(inside):  # noqa: B007 - the last position is looked at below
-        if message.magic != wrapper.magic:
+        if message.magic != wrapper.magic and not is_stored:
             raise CorruptBatch(f"Compressed message magic {wrapper.magic} does not match wrapper magic {message.magic}")
-        if message.attributes & 0x07:
+        if message.attributes & CODEC_MASK:
             raise CorruptBatch("Inner record is compressed, which is not allowed")
-        timestamp = wrapper.timestamp if wrapper.magic and wrapper.attributes & LOG_APPEND_TIME else message.timestamp
-        found.append(Record(message.offset, timestamp, message.key, message.value))
-    if position != len(inside) or not found:
+        timestamp = message.timestamp if append_time is None else append_time
+        yield Record(base + message.offset, timestamp, message.key, message.value)
+    if not position or position != len(inside):
         raise CorruptBatch("Found invalid compressed record set")
-    if wrapper.magic:
-        base = wrapper.offset - found[-1].offset
-        found = [record._replace(offset=base + record.offset) for record in found]
-    return found
+
+
+def _base_offset(wrapper: Message, inside: Buffer) -> int:
+    """What the offsets in a wrapper of format 1 count from, given that the last of them is the wrapper's own."""
+    if not wrapper.offset:
+        return 0  # a producer may number the messages and not the wrapper
+    position, last = 0, 0
+    while len(inside) - position >= OVERHEAD_BYTES:
+        last, size = _FRAME.unpack_from(inside, position)
+        if size < SMALLEST_MESSAGE_BYTES:
+            break
+        position += OVERHEAD_BYTES + size
+    if wrapper.offset < last:
+        raise CorruptBatch(
+            f"Found invalid wrapper offset in compressed v1 message set, wrapper offset '{wrapper.offset}' is less "
+            f"than the last inner message offset '{last}' and it is not zero."
+        )
+    return wrapper.offset - last
+
+
+def stored_records(batch: Buffer) -> Iterator[Record]:
+    """The records of one message or wrapper as it lies in a log; raises :class:`CorruptBatch`.
+
+    It may unpack to what a batch of the same size may (``wire.batch.payload``).
+    """
+    for message, _ in shallow(batch):
+        limit_bytes = newest.DECOMPRESSED_FREE_BYTES + newest.DECOMPRESSED_FACTOR * len(batch)
+        return unwrap(message, limit_bytes, is_stored=True)
+    raise TruncatedBatch(f"A message of {len(batch)} bytes is not all there")
 
 
 def read_message_set(data: Buffer) -> MessageSet:
@@ -188,7 +222,8 @@ def read_message_set(data: Buffer) -> MessageSet:
             )
         elif first.codec or message.codec:
             raise KafkaError(ErrorCode.INVALID_RECORD, "Compressed outer record has more than one batch")
-        found += unwrap(message)
+        wrapped_bytes = len(message.value or b"")
+        found.extend(unwrap(message, DECOMPRESSED_FREE_BYTES + DECOMPRESSED_FACTOR * wrapped_bytes))
     if first is None:
         raise KafkaError(ErrorCode.INVALID_RECORD, "Record batch has no batches at all")
     timestamp_type = (first.attributes & LOG_APPEND_TIME) >> 3 if first.magic else 0
@@ -208,27 +243,55 @@ def up_convert(data: Buffer, now: int) -> bytes:
 
 
 def down_convert(batches: Buffer, magic: int, first_offset: int = 0) -> bytes:
-    """Record batches as a message set of ``magic`` 0 or 1 with the same codecs, for Fetch v0-3.
+    """Batches, the last of which may be torn, as a message set of ``magic`` 0 or 1 with their codecs, for Fetch v0-3.
 
-    Control batches and headers are lost; of an uncompressed batch the records before ``first_offset`` are left out.
-    zstd, which old clients do not know, raises UNSUPPORTED_COMPRESSION_TYPE.
+    Batches that are old enough stay as they are. Control batches and headers are lost; of an uncompressed batch the
+    records before ``first_offset`` are left out. The first batch is whole, whatever it grows to; otherwise the set is
+    as long as ``batches``: cut off, or filled up with the beginning of a message that is never all there
+    (``LazyDownConversionRecords``). zstd, which old clients do not know, ends the set, and raises
+    UNSUPPORTED_COMPRESSION_TYPE if nothing stands before it.
     """
-    view = memoryview(batches)
     out = bytearray()
-    for position, header in headers(view):
-        if header.is_control:
-            continue
-        codec = header.codec
-        if codec is Codec.ZSTD:
-            raise KafkaError(
-                ErrorCode.UNSUPPORTED_COMPRESSION_TYPE,
-                "Down-conversion of zstandard-compressed batches is not supported",
-            )
-        batch = view[position : position + header.size_bytes]
-        kept = [record for record in batch_records(batch) if codec or record.offset >= first_offset]
-        if kept:
-            out += build_message_set(kept, magic, codec=codec, timestamp_type=header.timestamp_type)
-    return bytes(out)
+    wanted_bytes = len(batches)
+    try:
+        for converted in _down_converted(batches, magic, first_offset):
+            if not out:
+                wanted_bytes = max(wanted_bytes, len(converted))
+            out += converted
+            if len(out) >= wanted_bytes:
+                break
+    except KafkaError as error:
+        if not out or error.code is not ErrorCode.UNSUPPORTED_COMPRESSION_TYPE:
+            raise
+    if not out:
+        return b""
+    missing_bytes = wanted_bytes - len(out)
+    if missing_bytes > 0:
+        out += _FRAME.pack(-1, max(missing_bytes + 1, HEADER_BYTES))
+        out += bytes(max(0, missing_bytes - OVERHEAD_BYTES))
+    return bytes(memoryview(out)[:wanted_bytes])
+
+
+def _down_converted(batches: Buffer, magic: int, first_offset: int) -> Iterator[Buffer]:
+    """What each batch becomes that does become something."""
+    view = memoryview(batches)
+    with suppress(TruncatedBatch):
+        for position, header in headers(view):
+            if header.is_control:
+                continue
+            codec = header.codec
+            if codec is Codec.ZSTD:
+                raise KafkaError(
+                    ErrorCode.UNSUPPORTED_COMPRESSION_TYPE,
+                    "Down-conversion of zstandard-compressed batches is not supported",
+                )
+            batch = view[position : position + header.size_bytes]
+            if header.magic <= magic:
+                yield batch
+                continue
+            kept = [record for record in records(batch) if codec or record.offset >= first_offset]
+            if kept:
+                yield build_message_set(kept, magic, codec=codec, timestamp_type=header.timestamp_type)
 
 
 def build_message_set(
@@ -243,8 +306,8 @@ def build_message_set(
     packed = compress(codec, inside)
     if codec is Codec.LZ4 and magic == 0:
         packed = lz4_with_wrong_checksum(packed)
-    newest = max(record.timestamp for record in records)
-    wrapper = Record(records[-1].offset, newest, None, bytes(packed))
+    latest = max(record.timestamp for record in records)
+    wrapper = Record(records[-1].offset, latest, None, bytes(packed))
     return _plain(wrapper.offset, magic, attributes | codec, wrapper)
 
 

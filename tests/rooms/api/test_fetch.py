@@ -19,8 +19,11 @@ from pykafka_broker.model.names import Offset, TopicId, TopicPartition
 from pykafka_broker.model.time import Millis
 from pykafka_broker.store.reading import read_pieces
 from pykafka_broker.wire import messages
-from pykafka_broker.wire.batch import records
+from pykafka_broker.wire.batch import Record
+from pykafka_broker.wire.compression import Codec
 from pykafka_broker.wire.exchange import close_call
+from pykafka_broker.wire.formats import records
+from pykafka_broker.wire.message_set import build_message_set, shallow, unwrap
 from pykafka_broker.wire.pieces import FilePiece, FilePieces
 from tests.doubles.replica_broker import T0, ReplicaBroker
 from tests.rooms.api.conftest import Partitions, batch, call
@@ -481,3 +484,60 @@ def test_a_quiet_follower_hears_of_what_is_committed_meanwhile(clock: Clock) -> 
         slow.asks(leader)
     fast.asks(leader)
     assert fast.part().log.high_watermark == 1
+
+
+def stores(reader: Reader, *sets: bytes, topic: str = "orders") -> None:
+    """Put batches into the log as an old broker has written them."""
+    log = reader.partitions.log(topic)
+    for data in sets:
+        log.append(reader.partitions.now, bytearray(data), leader_epoch=-1, origin=Origin.REPLICATION)
+    log.advance_high_watermark(log.log_end_offset)
+
+
+OLD = build_message_set([Record(0, 1_000, b"k", b"a"), Record(1, 1_000, b"k", b"b")], 0)
+NOT_SO_OLD = build_message_set([Record(2, 2_000, b"k", b"c"), Record(3, 2_000, b"k", b"d")], 1, codec=Codec.GZIP)
+
+
+@pytest.mark.parametrize("version", [4, 11, 17])
+async def test_messages_of_old_formats_are_given_as_they_are(reader: Reader, version: int) -> None:
+    stores(reader, OLD, NOT_SO_OLD)
+    (entry,) = entries(await reader.fetches("orders", version=version))
+    assert isinstance(entry.records, FilePieces)
+    assert all(isinstance(piece, FilePiece) for piece in entry.records)
+    assert read_pieces(entry.records) == OLD + NOT_SO_OLD
+
+
+@pytest.mark.parametrize("version, magics", [(0, [0, 0, 0]), (1, [0, 0, 0]), (2, [0, 0, 1]), (3, [0, 0, 1])])
+async def test_old_clients_get_messages_as_new_as_they_can_read(
+    reader: Reader, version: int, magics: list[int]
+) -> None:
+    stores(reader, OLD, NOT_SO_OLD)
+    (entry,) = entries(await reader.fetches("orders", version=version))
+    assert isinstance(entry.records, bytes)
+    found = [message for message, _ in shallow(entry.records)]
+    assert [message.magic for message in found] == magics
+    assert [(message.offset, message.value) for message in found[:2]] == [(0, b"a"), (1, b"b")]
+    assert [(one.offset, one.value) for one in unwrap(found[2], 1_000)] == [(2, b"c"), (3, b"d")]
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+@pytest.mark.parametrize("version", [0, 1, 2, 3])
+async def test_where_conversion_is_not_wanted_old_clients_are_refused_even_at_the_end(
+    reader: Reader, version: int, offset: int
+) -> None:
+    reader.partitions.leads("converted", message_downconversion_enable=False)
+    reader.appends("converted", b"a")
+    (entry,) = entries(await reader.fetches("converted", version=version, offset=offset, max_wait_ms=60_000))
+    assert (entry.error_code, entry.high_watermark, entry.records) == (ErrorCode.UNSUPPORTED_VERSION, -1, None)
+    (entry,) = entries(await reader.fetches("converted", version=4))
+    assert values(entry) == [b"a"]
+
+
+async def test_an_old_client_gets_what_is_whole_of_what_fits(reader: Reader) -> None:
+    for value in (b"a", b"b", b"c"):
+        reader.appends("orders", value * 100)
+    size = reader.partitions.log("orders").size_bytes
+    (entry,) = entries(await reader.fetches("orders", version=3, partition_bytes=size - 1))
+    assert isinstance(entry.records, bytes)
+    assert len(entry.records) == size - 1
+    assert [message.value for message, _ in shallow(entry.records)] == [b"a" * 100, b"b" * 100]

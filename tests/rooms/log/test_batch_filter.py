@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from pykafka_broker.log.aborted import Aborted
 from pykafka_broker.log.batch_filter import BatchFilter, CleanedTransactions, Kept, key_digest
 from pykafka_broker.log.producers import LastBatch
@@ -19,6 +21,8 @@ from pykafka_broker.wire.batch import (
     records,
 )
 from pykafka_broker.wire.compression import Codec
+from pykafka_broker.wire.formats import header_at
+from pykafka_broker.wire.message_set import build_message_set, stored_records
 
 NOW = Millis(50_000)
 HOUR = 3_600_000
@@ -158,3 +162,58 @@ def test_long_keys_are_told_apart_from_short_ones() -> None:
     assert key_digest(b"k" * 16) == b"k" * 16
     assert len(key_digest(b"k" * 17)) == 17
     assert key_digest(b"k" * 17) != key_digest(b"k" * 18)
+
+
+def old(magic: int, *pairs: tuple[bytes | None, bytes | None], codec: Codec = Codec.GZIP, **kwargs: Any) -> bytes:
+    found = [Record(100 + index, 1_000 + index, key, value) for index, (key, value) in enumerate(pairs)]
+    return build_message_set(found, magic, codec=codec, **kwargs)
+
+
+def keep_old(by: BatchFilter, batch: bytes) -> Kept:
+    return by.keep(header_at(batch), batch)
+
+
+@pytest.mark.parametrize("codec", [Codec.GZIP, Codec.SNAPPY, Codec.LZ4])
+@pytest.mark.parametrize("magic", [0, 1])
+def test_a_wrapper_of_an_old_format_stays_one_with_fewer_messages(magic: int, codec: Codec) -> None:
+    wrapper = old(magic, (b"a", b"1"), (b"b", b"2"), (None, b"x"), (b"c", b"3"), (b"d", b"4"), codec=codec)
+    by = filtering({b"a": 500, b"b": 101, b"c": 103, b"d": 500})
+    kept = keep_old(by, wrapper).batch
+    assert kept is not None
+    header = header_at(kept)
+    assert (header.magic, header.codec, header.last_offset, header.size_bytes) == (magic, codec, 103, len(kept))
+    times = [1_001, 1_003] if magic else [-1, -1]
+    assert [(one.offset, one.timestamp, one.value) for one in stored_records(kept)] == [
+        (101, times[0], b"2"),
+        (103, times[1], b"3"),
+    ]
+    assert header.max_timestamp == times[1]
+
+
+def test_an_old_wrapper_keeps_the_brokers_time() -> None:
+    wrapper = old(1, (b"a", b"1"), (b"b", b"2"), timestamp_type=1)
+    kept = keep_old(filtering({b"a": 100, b"b": 500}), wrapper).batch
+    assert kept is not None
+    assert (header_at(kept).timestamp_type, header_at(kept).max_timestamp) == (1, 1_001)
+
+
+@pytest.mark.parametrize("magic", [0, 1])
+def test_old_messages_stay_as_they_are_or_go(magic: int) -> None:
+    for codec in (Codec.NONE, Codec.GZIP):
+        message = old(magic, (b"a", b"1"), codec=codec)
+        assert keep_old(filtering({b"a": 100}), message).batch == message
+        assert keep_old(filtering({b"a": 500}), message).batch is None
+        # even the last one of a round: there is no message without a record
+        assert keep_old(filtering({b"a": 500}, known_up_to=101), message).batch is None
+        assert keep_old(filtering({}, known_up_to=100), message).batch == message
+
+
+@pytest.mark.parametrize("magic", [0, 1])
+def test_old_tombstones_go_when_the_round_says_so(magic: int) -> None:
+    message = old(magic, (b"a", None), (b"b", b"2"))
+    by = filtering({b"a": 100, b"b": 101})
+    assert keep_old(by, message).batch == message
+    by.drops_old_tombstones = True
+    kept = keep_old(by, message).batch
+    assert kept is not None
+    assert [one.offset for one in stored_records(kept)] == [101]

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from pykafka_broker.log.compaction import Compacted, Dirt, compact
-from pykafka_broker.log.partition import Isolation
+from pykafka_broker.log.partition import Isolation, Origin
 from pykafka_broker.model.errors import KafkaError
 from pykafka_broker.model.time import Millis
-from pykafka_broker.wire.batch import Record, build, headers, records
+from pykafka_broker.wire.batch import Record, build
+from pykafka_broker.wire.compression import Codec
+from pykafka_broker.wire.formats import headers, records
+from pykafka_broker.wire.message_set import build_message_set
 from tests.doubles.memory_disk import MemoryDisk
 from tests.doubles.sample_log import SampleLog, batch, read_back
 
@@ -302,3 +305,69 @@ def test_indexes_of_compacted_segments_lead_to_their_batches() -> None:
     for offset, position in segment.index.entries():
         assert begins[position].last_offset == offset
     assert segment.max_timestamp == (1_059, 59)
+
+
+class OldCompactedLog(CompactedLog):
+    """A compacted log whose records are of old formats, as a follower of an old leader has them."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.disk = MemoryDisk(lambda: self.now)
+        self.opened()
+
+    def put_old(self, magic: int, *pairs: tuple[bytes, bytes | None], codec: Codec = Codec.NONE) -> None:
+        end = self.log.log_end_offset
+        found = [Record(end + index, 1_000 + index, key, value) for index, (key, value) in enumerate(pairs)]
+        data = bytearray(build_message_set(found, magic, codec=codec))
+        self.log.append(self.now, data, leader_epoch=-1, origin=Origin.REPLICATION)
+        self.log.advance_high_watermark(self.log.log_end_offset)
+
+
+@pytest.mark.parametrize("codec", [Codec.NONE, Codec.GZIP, Codec.LZ4])
+def test_records_of_old_formats_are_compacted_among_each_other_and_with_new_ones(codec: Codec) -> None:
+    sample = OldCompactedLog(segment_bytes=300)
+    for number in range(12):
+        magic = number // 5
+        if magic < 2:
+            sample.put_old(magic, (b"a", b"%d" % number), (b"k%d" % number, b"x" * 20), codec=codec)
+        else:
+            sample.put((b"a", b"%d" % number), (b"k%d" % number, b"x" * 20))
+    sample.log.roll(sample.now)
+    before = sample.contents()
+    assert sample.round() is not None
+    assert sample.contents() == [entry for entry in before if entry[1] != b"a" or entry[0] == 22]
+    data = b"".join(one.read(0, one.size_bytes) for one in sample.log.segments)
+    assert {header.magic for _, header in headers(data)} == {0, 1, 2}
+    again = sample.contents()
+    sample.opened(clean=False, high_watermark=sample.log.log_end_offset)
+    assert sample.contents() == again
+
+
+def test_old_tombstones_stay_until_a_clean_segment_was_written_long_enough_after_them() -> None:
+    sample = OldCompactedLog(segment_bytes=100, delete_retention_ms=1_000, min_cleanable_dirty_ratio=0.0)
+    sample.put_old(1, (b"a", b"1"))
+    sample.put_old(1, (b"a", None))
+    sample.log.roll(sample.now)
+    assert sample.round() is not None
+    assert sample.contents() == [(1, b"a", None)]
+    # this segment is old by the time at which its records were written, however often it is compacted
+    written = sample.log.segments[0].modified_ms()
+    assert written == 1_000
+    for number in range(3):
+        sample.now = Millis(sample.now + 1_100)
+        sample.put_old(1, (b"b", b"%d" % number * 40))
+        sample.log.roll(sample.now)
+        assert sample.round() is not None
+        wanted = [(1, b"a", None)] if number < 1 else []
+        assert [entry for entry in sample.contents() if entry[1] == b"a"] == wanted
+
+
+def test_records_without_a_time_are_never_overdue() -> None:
+    sample = OldCompactedLog(max_compaction_lag_ms=1_000, min_cleanable_dirty_ratio=1.0)
+    sample.put_old(0, (b"a", b"1"), (b"a", b"2"))
+    sample.log.roll(sample.now)
+    sample.now = Millis(1_000_000)
+    assert sample.dirt() is None
+    sample.put_old(1, (b"a", b"3"))
+    sample.log.roll(sample.now)
+    assert sample.dirt() is not None

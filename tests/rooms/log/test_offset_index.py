@@ -47,7 +47,7 @@ def test_it_is_full_at_a_whole_number_of_entries(index: OffsetIndex) -> None:
 
 
 def test_cutting_forgets_batches_that_end_at_the_offset_or_later(index: OffsetIndex) -> None:
-    index.truncate_to(115)
+    index.truncate_to(115, 8_000)
     assert index.entries() == [(109, 4_200)]
     assert index.last_offset == 109
     index.clear()

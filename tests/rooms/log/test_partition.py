@@ -12,7 +12,8 @@ from pykafka_broker.log.slice import EpochEnd, FoundOffset
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import NO_TOPIC_ID, TopicId
 from pykafka_broker.model.time import Millis
-from pykafka_broker.wire.batch import HEADER_BYTES, CorruptBatch, Record, build, headers, read_header
+from pykafka_broker.wire.batch import HEADER_BYTES, CorruptBatch, Record, build, read_header
+from pykafka_broker.wire.formats import headers
 from tests.doubles.memory_disk import MemoryDisk
 from tests.doubles.sample_log import SampleLog, batch, read_back
 

@@ -17,8 +17,10 @@ from pykafka_broker.runtime.clock import trio_clock
 from pykafka_broker.runtime.coordinator_log import PartitionMemory
 from pykafka_broker.runtime.leaderships import Leadership
 from pykafka_broker.runtime.shard import CoordinatorLog
-from pykafka_broker.wire.batch import EndMarker, Record, build, build_end_marker, headers
+from pykafka_broker.wire.batch import EndMarker, Record, build, build_end_marker
 from pykafka_broker.wire.compression import Codec
+from pykafka_broker.wire.formats import headers
+from pykafka_broker.wire.message_set import build_message_set
 from tests.doubles.coordinator_memory import CoordinatorMemory
 from tests.rooms.api.conftest import Partitions
 from tests.rooms.api.conftest import partitions as partitions
@@ -204,3 +206,14 @@ async def test_batches_say_the_leaders_epoch(partitions: Partitions, tmp_path: P
     data = next((tmp_path / "data" / f"{TOPIC}-0").glob("*.log")).read_bytes()
     ((_, header),) = headers(data)
     assert (header.leader_epoch, header.producer_id) == (4, -1)
+
+
+@pytest.mark.parametrize("magic", [0, 1])
+@pytest.mark.parametrize("codec", [Codec.NONE, Codec.GZIP])
+async def test_records_of_old_formats_count_like_others(partitions: Partitions, magic: int, codec: Codec) -> None:
+    memory = PartitionMemory(leadership(partitions), clock)
+    old = [Record(0, 1_000, b"a", b"1"), Record(1, 1_000, b"b", b"2"), Record(2, 1_000, b"a", None)]
+    data = bytearray(build_message_set(old, magic, codec=codec))
+    partitions.log(TOPIC).append(clock(), data, leader_epoch=-1, origin=Origin.REPLICATION)
+    await memory.append([(b"c", b"3")])
+    assert await read(memory) == [(b"a", b"1"), (b"b", b"2"), (b"a", None), (b"c", b"3")]

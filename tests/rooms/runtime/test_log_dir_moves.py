@@ -30,7 +30,10 @@ from pykafka_broker.runtime.metadata import Metadata
 from pykafka_broker.store.directories import DirectoryError
 from pykafka_broker.store.meta import Meta
 from pykafka_broker.wire import messages
-from pykafka_broker.wire.batch import headers, records
+from pykafka_broker.wire.batch import Record
+from pykafka_broker.wire.compression import Codec
+from pykafka_broker.wire.formats import headers, records
+from pykafka_broker.wire.message_set import build_message_set
 from tests.doubles.inline_worker import InlineWorker
 from tests.doubles.sample_log import batch, read_back
 
@@ -478,3 +481,19 @@ async def test_a_copy_can_move_again_and_back(paths: list[Path]) -> None:
             await broker.moved()
             assert "orders-0" in broker.where()[index]
         assert broker.values() == [b"a"]
+
+
+async def test_messages_of_old_formats_move_like_others(paths: list[Path]) -> None:
+    async with started(paths) as broker:
+        log = broker.leaderships.leader(T0).log
+        for start, magic, codec in ((0, 0, Codec.NONE), (5, 0, Codec.GZIP), (10, 1, Codec.LZ4)):
+            given = [Record(start + index, NOW, None, b"%d" % (start + index)) for index in range(5)]
+            data = bytearray(build_message_set(given, magic, codec=codec))
+            log.append(NOW, data, leader_epoch=-1, origin=Origin.REPLICATION)
+        log.advance_high_watermark(15)
+        log.delete_records(7)  # in the middle of a wrapper
+        broker.append(b"15")
+        broker.moves.move(T0, broker.path(1))
+        await broker.moved()
+        assert broker.leaderships.leader(T0).log is not log
+        assert broker.values() == [b"%d" % offset for offset in range(7, 16)]

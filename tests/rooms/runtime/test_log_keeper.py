@@ -30,7 +30,8 @@ from pykafka_broker.store.directories import DirectoryError, LogDirectory
 from pykafka_broker.store.files import OpenFiles
 from pykafka_broker.store.meta import Meta
 from pykafka_broker.store.worker import Worker
-from pykafka_broker.wire.batch import TruncatedBatch, headers, records
+from pykafka_broker.wire.batch import TruncatedBatch, records
+from pykafka_broker.wire.formats import headers
 from tests.doubles.inline_worker import InlineWorker
 from tests.doubles.sample_log import batch, read_back
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pykafka_broker.log.disk import Disk
+from pykafka_broker.model.time import Millis
 from pykafka_broker.store.files import FileDisk, OpenFiles
 from tests.doubles.memory_disk import MemoryDisk
 from tests.doubles.sample_log import read_back
@@ -206,3 +207,15 @@ def test_a_crash_leaves_what_was_synced() -> None:
     disk.crash(lambda low, high: low)
     assert disk.read("a", 0, 100) == b"kept"
     assert disk.read("b", 0, 100) == b"old"
+
+
+def test_a_file_can_count_as_written_at_another_time(disk: Disk) -> None:
+    disk.append("a", b"x")
+    disk.set_modified_ms("a", Millis(1_234_567))
+    assert disk.modified_ms("a") == 1_234_567
+    disk.rename("a", "b")
+    assert disk.modified_ms("b") == 1_234_567
+    disk.append("b", b"y")
+    assert disk.modified_ms("b") != 1_234_567
+    with pytest.raises(FileNotFoundError):
+        disk.set_modified_ms("a", Millis(0))

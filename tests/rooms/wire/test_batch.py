@@ -22,7 +22,6 @@ from pykafka_broker.wire.batch import (
     build,
     build_end_marker,
     crc_is_right,
-    headers,
     patch,
     read_end_marker,
     read_header,
@@ -33,6 +32,7 @@ from pykafka_broker.wire.batch import (
     write_varint,
 )
 from pykafka_broker.wire.compression import Codec
+from pykafka_broker.wire.formats import headers
 from tests.rooms.wire.java_batches import BYTES, RECORDS
 from tests.rooms.wire.sample_records import PEOPLE, kafka_python, numbered
 from tests.rooms.wire.sample_records import records as any_records
@@ -127,7 +127,12 @@ def test_batches_follow_one_another_until_one_is_cut_off() -> None:
 
 @pytest.mark.parametrize(
     ("position", "value", "complaint"),
-    [(16, 1, "Invalid magic found in record: 1"), (8, 0, "smaller than the minimum"), (8, 0xFF, "smaller")],
+    [
+        (16, 3, "Invalid magic found in record: 3"),
+        (8, 0, "is corrupt"),
+        (8, 0xFF, "is corrupt"),
+        (0, 0x80, "is corrupt"),
+    ],
 )
 def test_nonsense_is_corrupt(position: int, value: int, complaint: str) -> None:
     batch = build(PEOPLE[:2])

@@ -20,6 +20,7 @@ from pykafka_broker.wire.message_set import (
     is_batch,
     read_message_set,
     shallow,
+    stored_records,
     up_convert,
 )
 from tests.rooms.wire.java_batches import BYTES, RECORDS
@@ -212,3 +213,107 @@ def test_message_sets_of_apache_kafka_are_read(magic: int, codec: Codec) -> None
 @pytest.mark.parametrize("magic", [0, 1])
 def test_message_sets_are_the_same_bytes_as_apache_kafkas(magic: int, codec: Codec) -> None:
     assert build_message_set(RECORDS, magic, codec=codec) == BYTES[magic, codec]
+
+
+def as_batches(*sets: list[Record], codec: Codec = Codec.NONE) -> bytes:
+    return b"".join(bytes(build(one, base_offset=one[0].offset, codec=codec)) for one in sets)
+
+
+def frames(data: bytes) -> list[tuple[int, int, bool]]:
+    """Offset and size of every message, and whether it is all there."""
+    found, at = [], 0
+    while len(data) - at >= 12:
+        offset, size = struct.unpack_from(">qi", data, at)
+        at += 12 + size
+        found.append((offset, size, at <= len(data)))
+    return found
+
+
+LATER = [record._replace(offset=record.offset + 3) for record in OLD]
+
+
+def test_what_is_shorter_than_the_batches_were_is_filled_up_with_a_message_that_never_ends() -> None:
+    batches = as_batches(OLD)
+    found = down_convert(batches, 0, first_offset=5)
+    assert len(found) == len(batches)
+    (whole, size, is_there), (filler, filler_size, filler_is_there) = frames(found)
+    assert (whole, is_there) == (5, True)
+    assert (filler, filler_size, filler_is_there) == (-1, len(batches) - 12 - size + 1, False)
+    assert [record.offset for record in read_message_set(found).records] == [5]
+
+
+def test_the_first_batch_is_whole_and_what_follows_is_cut_off_where_the_batches_ended() -> None:
+    first = as_batches([Record(index, 1, b"k", b"v") for index in range(50)])
+    rest = as_batches([Record(index, 1, b"k", b"v") for index in range(50, 100)])
+    alone = down_convert(first, 1)
+    assert len(alone) > len(first)
+    assert [record.offset for record in read_message_set(alone).records] == list(range(50))
+    together = down_convert(first + rest, 1)
+    assert len(together) == max(len(alone), len(first + rest))
+    assert together.startswith(alone[: len(together)])
+
+
+def test_a_torn_last_batch_is_left_out_and_a_torn_first_one_is_nothing() -> None:
+    batches = as_batches(OLD, LATER)
+    size = len(as_batches(OLD))
+    for cut in range(1, len(batches) - size):
+        assert [one.offset for one in read_message_set(down_convert(batches[:-cut], 1)).records] == [3, 4, 5]
+    for cut in range(size):
+        assert down_convert(batches[:cut], 1) == b""
+
+
+def test_zstd_ends_a_set_and_fails_what_has_nothing_else() -> None:
+    packed = as_batches(LATER, codec=Codec.ZSTD)
+    found = down_convert(as_batches(OLD) + packed, 1)
+    assert [record.offset for record in read_message_set(found).records] == [3, 4, 5]
+    assert len(found) == len(as_batches(OLD) + packed)
+    with pytest.raises(KafkaError) as refusal:
+        down_convert(packed, 1)
+    assert refusal.value.code is ErrorCode.UNSUPPORTED_COMPRESSION_TYPE
+
+
+@pytest.mark.parametrize("codec", OLD_CODECS)
+def test_messages_that_are_old_enough_are_not_touched(codec: Codec) -> None:
+    for stored, wanted in ((0, 0), (0, 1), (1, 1)):
+        data = build_message_set(OLD, stored, codec=codec)
+        assert down_convert(data, wanted) == data
+
+
+@pytest.mark.parametrize("codec", OLD_CODECS)
+def test_messages_of_format_1_become_format_0_without_times(codec: Codec) -> None:
+    found = read_message_set(down_convert(build_message_set(OLD, 1, codec=codec), 0))
+    assert (found.magic, found.codec, found.records) == (0, codec, timeless(OLD))
+
+
+def wrapped(offset: int, inside: bytes, magic: int = 1, attributes: int = Codec.GZIP) -> bytes:
+    packed = gzip.compress(inside)
+    body = struct.pack(">bb", magic, attributes) + (struct.pack(">q", 9_000) if magic else b"")
+    body += struct.pack(">ii", -1, len(packed)) + packed
+    return struct.pack(">qiI", offset, len(body) + 4, zlib.crc32(body)) + body
+
+
+def test_offsets_in_a_wrapper_count_back_from_its_own() -> None:
+    relative = [Record(index, 1, b"k", b"%d" % index) for index in (0, 1, 4)]
+    data = wrapped(104, build_message_set(relative, 1))
+    assert [record.offset for record in stored_records(data)] == [100, 101, 104]
+    # as certain producers sent it: the wrapper was not numbered
+    assert [record.offset for record in stored_records(wrapped(0, build_message_set(relative, 1)))] == [0, 1, 4]
+    with pytest.raises(CorruptBatch, match="less than the last inner message offset '4'"):
+        list(stored_records(wrapped(3, build_message_set(relative, 1))))
+    # before relative offsets, those inside were the right ones
+    absolute = [record._replace(offset=record.offset + 50) for record in relative]
+    assert [record.offset for record in stored_records(wrapped(54, build_message_set(absolute, 0), 0))] == [50, 51, 54]
+
+
+def test_what_an_old_broker_wrapped_wrongly_can_still_be_read() -> None:
+    inside = build_message_set([Record(0, 1, b"k", b"v"), Record(1, 2, b"l", b"w")], 0)
+    assert [(one.offset, one.timestamp) for one in stored_records(wrapped(8, inside))] == [(7, -1), (8, -1)]
+    with pytest.raises(CorruptBatch, match="does not match wrapper magic"):
+        read_message_set(wrapped(8, inside))
+
+
+def test_a_stored_wrapper_may_unpack_to_much_more_than_a_produced_one() -> None:
+    data = build_message_set([Record(0, 1, b"k", bytes(6_000_000))], 1, codec=Codec.GZIP)
+    assert [len(record.value or b"") for record in stored_records(data)] == [6_000_000]
+    with pytest.raises(KafkaError):
+        read_message_set(data)
