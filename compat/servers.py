@@ -155,6 +155,18 @@ class ZooKeeperServer(Server):
             return False
 
 
+class OldServer(Server):
+    """An Apache Kafka of before 0.10, which knows no ApiVersions, and of no broker before there is a topic."""
+
+    def answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 1) as connection:
+                connection.settimeout(5)
+                return bool(_ask(connection, 3, 0, struct.pack(">i", 0)))
+        except (OSError, EOFError):
+            return False
+
+
 def broker_answers(port: int) -> bool:
     """Whether a broker answers ApiVersions, and Metadata with itself and a controller in it."""
     try:
@@ -244,23 +256,37 @@ def zookeeper(version: str = APACHE_KAFKA) -> Iterator[ZooKeeperServer]:
 
 @contextlib.contextmanager
 def apache_kafka(
-    properties: Mapping[str, str] = QUICK, *, version: str = APACHE_KAFKA, heap: str = "512m", start: bool = True
+    properties: Mapping[str, str] = QUICK,
+    *,
+    version: str = APACHE_KAFKA,
+    heap: str = "512m",
+    start: bool = True,
+    connect: str = "",
 ) -> Iterator[Server]:
-    """Apache Kafka with a ZooKeeper of its own, ready to serve (unless `start` is false). `heap` as `-Xmx` takes it."""
-    with zookeeper(version) as coordination, _home("apache-kafka") as home:
+    """Apache Kafka, ready to serve (unless `start` is false). `heap` as `-Xmx` takes it.
+
+    It has a ZooKeeper of its own unless `connect` tells of one that somebody else has used before.
+    """
+    with contextlib.ExitStack() as stack:
+        coordination = connect or stack.enter_context(zookeeper(version)).bootstrap
+        home = stack.enter_context(_home("apache-kafka"))
         port = free_port()
+        is_old = version.startswith(("0.8.", "0.9."))
         _write_properties(
             home / "server.properties",
             {
                 "broker.id": "0",
                 "listeners": f"PLAINTEXT://127.0.0.1:{port}",
                 "log.dirs": str(home / "data"),
-                "zookeeper.connect": coordination.bootstrap,
+                "zookeeper.connect": coordination,
+                # Before 0.9 there were no listeners.
+                **({"host.name": "127.0.0.1", "port": str(port)} if is_old else {}),
                 **properties,
             },
         )
         command = java(version, heap, "kafka.Kafka", str(home / "server.properties"))
-        server = Server(f"Apache Kafka {version}", command, port, home, zookeeper=coordination.bootstrap)
+        kind = OldServer if is_old else Server
+        server = kind(f"Apache Kafka {version}", command, port, home, zookeeper=coordination)
         try:
             if start:
                 server.start()

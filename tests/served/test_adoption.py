@@ -107,6 +107,17 @@ async def test_a_tree_of_another_cluster_is_left_alone(orphan: Path) -> None:
         await adopt(survey([orphan]), wall_clock)
 
 
+async def test_a_directory_of_before_clusters_had_ids_gets_one_at_its_first_start(orphan: Path) -> None:
+    (orphan / "meta.properties").write_text("version=0\nbroker.id=0\n")
+    found = survey([orphan])
+    assert "broker 0 of a cluster without an id" in next(found.lines())
+    await adopt(found, wall_clock)
+    async with Broker(data_dir=orphan) as broker, connected(broker) as client:
+        metadata = await client.asks(12, messages.MetadataRequest(topics=None))
+        assert f"cluster.id={metadata.cluster_id}" in (orphan / "meta.properties").read_text()
+        assert await ends(client, "orders", 3) == [2, 0, 1]
+
+
 def without_meta(data: Path) -> None:
     (data / "meta.properties").unlink()
 

@@ -1,0 +1,1 @@
+"""Clients and brokers of before Kafka 0.11."""
