@@ -19,6 +19,7 @@ from typing import Protocol
 import trio
 
 from pykafka_broker.config.topic import TopicSettings
+from pykafka_broker.device import DEVICE, Device
 from pykafka_broker.log.partition import PartitionLog, Unsynced
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import TopicId, TopicPartition
@@ -30,7 +31,7 @@ from pykafka_broker.runtime.log_cleaner import CleanerSettings, LogCleaner
 from pykafka_broker.runtime.log_opening import Kept, LogOpening, OpeningSettings, jitter_ms
 from pykafka_broker.store import checkpoints
 from pykafka_broker.store.directories import DirectoryError, LogDirectory
-from pykafka_broker.store.files import FileDisk, OpenFiles, sync_directory
+from pykafka_broker.store.files import FileDisk, OpenFiles
 from pykafka_broker.store.meta import Meta
 from pykafka_broker.store.worker import Worker
 
@@ -90,6 +91,7 @@ class LogKeeper:
         note: Callable[[Fact], None],
         *,
         worker: Worker | None = None,
+        device: Device = DEVICE,
     ) -> None:
         """``topic_settings`` gives the effective settings of a topic; ``note`` takes facts, from any thread."""
         self.logs: dict[TopicPartition, PartitionLog] = {}
@@ -100,7 +102,8 @@ class LogKeeper:
         self._changes = changes
         self._note = note
         self.worker = worker or Worker()
-        open_files = OpenFiles()
+        self._device = device
+        open_files = OpenFiles(device=device)
         self._directories = [LogDirectory(path, open_files) for path in paths]
         self._kept: dict[TopicPartition, Kept] = {}
         self.copies: dict[TopicPartition, Kept] = {}
@@ -433,7 +436,7 @@ class LogKeeper:
         try:
             await self.worker.run(partial(kept.disk.sync, what.names))
             if kept.is_new:
-                await self.worker.run(partial(sync_directory, kept.directory.path))
+                await self.worker.run(partial(self._device.sync_names, kept.directory.path))
                 kept.is_new = False
         except OSError as problem:
             kept.log.fail(problem)
@@ -516,7 +519,7 @@ class LogKeeper:
             await self.worker.run(partial(_reap, due, now))
         for doomed in sorted(doomed for doomed in self._doomed if doomed[0] <= now):
             self._doomed.remove(doomed)
-            await self.worker.run(partial(LogDirectory.remove, doomed[1]))
+            await self.worker.run(partial(self._device.remove_tree, doomed[1]))
 
     async def expire(self) -> None:
         """Apply retention to every log, a few segments at a time; readers of what is gone are woken."""

@@ -6,12 +6,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from pykafka_broker.model.names import TopicPartition
-from pykafka_broker.store.files import sync_directory
 
 RECOVERY_POINTS = "recovery-point-offset-checkpoint"
 LOG_STARTS = "log-start-offset-checkpoint"
@@ -43,14 +40,3 @@ def decode(text: bytes) -> dict[TopicPartition, int]:
         topic, partition, offset = line.split(" ")
         offsets[TopicPartition(topic, int(partition))] = int(offset)
     return offsets
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Replace a file so that a power cut leaves the old content or the new; blocks for two syncs."""
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    sync_directory(path.parent)

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from pykafka_broker.device import APPENDING, write_durably
 from pykafka_broker.model.names import TopicPartition
 from pykafka_broker.store import checkpoints
 from pykafka_broker.store import meta as meta_properties
-from pykafka_broker.store.files import FileDisk, OpenFiles, sync_directory
+from pykafka_broker.store.files import FileDisk, OpenFiles
 from pykafka_broker.store.meta import Meta
 
 LOCK = ".lock"
@@ -58,6 +59,7 @@ class LogDirectory:
         self.path = path
         self.is_offline = False
         self._open_files = open_files
+        self._device = open_files.device
         self._lock: int | None = None
 
     # holding it
@@ -68,9 +70,10 @@ class LogDirectory:
             return
         try:
             if not self.path.is_dir():
-                self.path.mkdir(parents=True)
-                sync_directory(self.path.parent)
-            descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._device.make_folder(self.path)
+                self._device.sync_names(self.path.parent)
+            descriptor = self._device.open(self.path / LOCK, APPENDING)
         except OSError as problem:
             raise DirectoryError(f"Failed to create or open the log directory {self.path}: {problem}") from problem
         try:
@@ -127,18 +130,18 @@ class LogDirectory:
     def take_clean_mark(self) -> bool:
         """Whether the last shutdown was clean; the mark is gone afterwards, for this run may end otherwise."""
         try:
-            os.unlink(self.path / CLEAN)
+            self._device.unlink(self.path / CLEAN)
         except FileNotFoundError:
             return False
         except OSError as problem:
             raise DirectoryError(f"Cannot remove {self.path / CLEAN}: {problem}") from problem
-        sync_directory(self.path)
+        self._device.sync_names(self.path)
         return True
 
     def leave_clean_mark(self, broker_epoch: int = -1) -> None:
         """Say that everything here is flushed."""
         text = json.dumps({"version": 0, "brokerEpoch": broker_epoch}, separators=(",", ":"))
-        checkpoints.write_durably(self.path / CLEAN, text.encode())
+        self._write(CLEAN, text.encode())
 
     # what is in it
 
@@ -178,13 +181,13 @@ class LogDirectory:
     def make(self, partition: TopicPartition) -> FileDisk:
         """A new partition's directory; ``OSError`` if the disk will not."""
         disk = self.disk(partition)
-        os.mkdir(disk.path)
+        self._device.make_folder(disk.path)
         return disk
 
     def make_future(self, partition: TopicPartition) -> FileDisk:
         """A new directory for a copy of a partition that lives in another log directory; ``OSError``."""
         disk = FileDisk(self.path / future_name(partition), self._open_files)
-        os.mkdir(disk.path)
+        self._device.make_folder(disk.path)
         return disk
 
     def future(self, path: Path) -> FileDisk:
@@ -195,19 +198,20 @@ class LogDirectory:
         """Let a copy, all of it synced, become the partition, for good; ``OSError`` if that did not happen."""
         disk.move(self.path / str(partition))
         with suppress(OSError):
-            sync_directory(self.path)
+            self._device.sync_names(self.path)
 
     def mark_replacing(self, partition: TopicPartition) -> None:
         """Note durably that a copy here is about to replace the partition of another log directory.
 
         Two directories of one partition, which a crash between two renames leaves behind, are told apart by this.
         """
-        (self.path / _replacing_name(partition)).touch()
-        sync_directory(self.path)
+        self._touch(_replacing_name(partition))
+        self._device.sync_names(self.path)
 
     def unmark_replacing(self, partition: TopicPartition) -> None:
         """The replacement is over, or was not begun."""
-        (self.path / _replacing_name(partition)).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            self._device.unlink(self.path / _replacing_name(partition))
 
     def is_replacing(self, partition: TopicPartition) -> bool:
         """Whether there is such a note."""
@@ -216,21 +220,14 @@ class LogDirectory:
     def forget_replacements(self) -> None:
         """Remove all such notes."""
         for left in self.path.glob(f"*{REPLACING}"):
-            left.unlink()
+            self._device.unlink(left)
 
     def doom(self, disk: FileDisk, partition: TopicPartition) -> Path:
-        """Rename a partition's directory out of the way; gives the new path, which ``remove`` takes later."""
+        """Rename a partition's directory out of the way; gives the new path, which is to be removed later."""
         disk.close()
         doomed = self.path / deleted_name(partition)
-        os.replace(disk.path, doomed)
+        self._device.replace(disk.path, doomed)
         return doomed
-
-    @staticmethod
-    def remove(path: Path) -> None:
-        """Remove a directory with all that is in it."""
-        import shutil  # brings every compression module of the standard library with it
-
-        shutil.rmtree(path, ignore_errors=True)
 
     # checkpoints
 
@@ -250,7 +247,7 @@ class LogDirectory:
     def make_checkpoints(self) -> None:
         """See to the files being there, empty as Kafka leaves them at first."""
         for name in checkpoints.ALL:
-            (self.path / name).touch()
+            self._touch(name)
 
     def space(self) -> tuple[int, int]:
         """Total and usable bytes of the volume (DescribeLogDirs, KIP-827)."""
@@ -260,7 +257,10 @@ class LogDirectory:
         return usage.total, usage.free
 
     def _write(self, name: str, content: bytes) -> None:
-        checkpoints.write_durably(self.path / name, content)
+        write_durably(self._device, self.path / name, content)
+
+    def _touch(self, name: str) -> None:
+        os.close(self._device.open(self.path / name, APPENDING))
 
 
 def deleted_name(partition: TopicPartition) -> str:

@@ -16,11 +16,11 @@ import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from pykafka_broker.device import APPENDING, DEVICE, Device, write_all
 from pykafka_broker.log.disk import Buffer
 from pykafka_broker.model.time import Millis
 from pykafka_broker.wire.pieces import FilePiece
 
-_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _LARGEST_WRITE = 1 << 30
 _KEEP_SIZE = 1
 _CANNOT_RESERVE = (errno.EOPNOTSUPP, errno.ENOSYS)
@@ -42,7 +42,9 @@ class OpenFiles:
     out which one is idle. Whoever reads through old segments takes nothing from those that are written.
     """
 
-    def __init__(self, limit: int = 384, reading: int = 128) -> None:
+    def __init__(self, limit: int = 384, reading: int = 128, device: Device = DEVICE) -> None:
+        self.device = device
+        """Where the files are."""
         self._limits = (reading, limit)
         self._open: tuple[dict[tuple[FileDisk, str], None], dict[tuple[FileDisk, str], None]] = ({}, {})
         self._lock = threading.Lock()
@@ -75,10 +77,12 @@ class FileDisk:
         self.descriptors: dict[str, Descriptor] = {}
         self._directory = str(path) + os.sep
         self._open_files = open_files
+        self._device = open_files.device
+        self._write = self._device.write
 
     def create(self, name: str) -> None:
         """Make the file without keeping it open; many partitions are made and never written."""
-        os.close(os.open(self._directory + name, _FLAGS, 0o644))
+        os.close(self._device.open(self._directory + name, APPENDING))
 
     def reserve(self, name: str, size_bytes: int) -> None:
         """Set blocks aside behind the file's end (Linux; elsewhere nothing is done)."""
@@ -90,11 +94,11 @@ class FileDisk:
         if descriptor is None:
             descriptor = self._open(name)
         size = len(data)
-        written = os.write(descriptor, data) if size <= _LARGEST_WRITE else 0
+        written = self._write(descriptor, data) if size <= _LARGEST_WRITE else 0
         if written < size:
             rest = memoryview(data)[written:]
             while rest:
-                rest = rest[os.write(descriptor, rest[:_LARGEST_WRITE]) :]
+                rest = rest[self._write(descriptor, rest[:_LARGEST_WRITE]) :]
 
     def read(self, name: str, start: int, size_bytes: int) -> bytes:
         """Bytes from the page cache, or from the device behind it."""
@@ -112,27 +116,30 @@ class FileDisk:
 
     def truncate(self, name: str, size_bytes: int) -> None:
         """Cut the file."""
-        os.truncate(self._directory + name, size_bytes)
+        self._device.truncate(self._directory + name, size_bytes)
 
     def replace(self, name: str, data: Buffer) -> None:
         """Write ``name.tmp`` and move it over ``name``."""
         temporary = self._directory + name + ".tmp"
-        with open(temporary, "wb") as file:
-            file.write(data)
+        descriptor = self._device.open(temporary, APPENDING | os.O_TRUNC)
+        try:
+            write_all(self._device, descriptor, data)
+        finally:
+            os.close(descriptor)
         self._forget(name)
-        os.replace(temporary, self._directory + name)
+        self._device.replace(temporary, self._directory + name)
 
     def rename(self, old: str, new: str) -> None:
         """Move a file within the directory."""
         self._forget(old)
         self._forget(new)
-        os.replace(self._directory + old, self._directory + new)
+        self._device.replace(self._directory + old, self._directory + new)
 
     def remove(self, name: str) -> None:
         """Unlink the file if it is there."""
         self._forget(name)
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._directory + name)
+            self._device.unlink(self._directory + name)
 
     def sizes(self) -> Mapping[str, int]:
         """Plain files and their sizes."""
@@ -156,12 +163,12 @@ class FileDisk:
                     descriptor = self._open_existing(name)
             except FileNotFoundError:
                 continue
-            os.fsync(descriptor)
-        sync_directory(self.path)
+            self._device.sync(descriptor)
+        self._device.sync_names(self.path)
 
     def move(self, path: Path) -> None:
         """Rename the directory; files that are open stay open."""
-        os.replace(self.path, path)
+        self._device.replace(self.path, path)
         self.path = path
         self._directory = str(path) + os.sep
 
@@ -171,13 +178,13 @@ class FileDisk:
             self._forget(name)
 
     def _open(self, name: str) -> Descriptor:
-        descriptor = Descriptor(os.open(self._directory + name, _FLAGS, 0o644))
+        descriptor = Descriptor(self._device.open(self._directory + name, APPENDING))
         self.descriptors[name] = descriptor
         self._open_files.opened(self, name, to_append=True)
         return descriptor
 
     def _open_existing(self, name: str) -> Descriptor:
-        descriptor = Descriptor(os.open(self._directory + name, _FLAGS & ~os.O_CREAT))
+        descriptor = Descriptor(self._device.open(self._directory + name, APPENDING & ~os.O_CREAT))
         self.descriptors[name] = descriptor
         self._open_files.opened(self, name)
         return descriptor
@@ -203,17 +210,6 @@ def reserve(path: str, size_bytes: int) -> None:
         call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
         if call(descriptor, _KEEP_SIZE, 0, size_bytes) and (why := ctypes.get_errno()) not in _CANNOT_RESERVE:
             raise OSError(why, os.strerror(why), path)
-    finally:
-        os.close(descriptor)
-
-
-def sync_directory(path: Path) -> None:
-    """Make renames and new names in a directory durable; Windows has no such call and needs none."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

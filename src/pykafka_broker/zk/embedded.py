@@ -16,6 +16,7 @@ from typing import NoReturn, Protocol
 
 import trio
 
+from pykafka_broker.device import DEVICE, Device
 from pykafka_broker.zk.journal import Journal
 from pykafka_broker.zk.paths import checked, lineage, parent_of, under
 from pykafka_broker.zk.port import (
@@ -319,9 +320,11 @@ class EmbeddedHouse(EmbeddedSession):
 
 
 @asynccontextmanager
-async def open_grove(directory: Path, *, in_worker: InWorker, clock: Callable[[], int]) -> AsyncIterator[Grove]:
+async def open_grove(
+    directory: Path, *, in_worker: InWorker, clock: Callable[[], int], device: Device = DEVICE
+) -> AsyncIterator[Grove]:
     """Open the tree kept in ``directory``; raises ``JournalInUse``, ``DamagedJournal`` or ``OSError``."""
-    journal, tree = Journal.open(directory)
+    journal, tree = Journal.open(directory, device)
     try:
         grove = Grove(journal, tree, in_worker, clock)
         grove.clear()

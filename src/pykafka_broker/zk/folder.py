@@ -1,7 +1,7 @@
-"""A folder that one process holds: its lock, and its names made durable, on systems that differ in both.
+"""A folder that one process holds: its lock, on systems that differ in it.
 
 What is in the folder is ``zk/journal.py``'s. Where there is no ``fcntl`` (Windows) a folder cannot be opened, so a file
-in it is locked instead, and new names need no sync.
+in it is locked instead.
 """
 
 from __future__ import annotations
@@ -12,10 +12,6 @@ from typing import Final
 
 LOCK: Final = "coordination.lock"
 """Locked where a folder cannot be."""
-
-CLOSED_ON_EXEC: Final = getattr(os, "O_CLOEXEC", 0)
-AS_IT_IS: Final = getattr(os, "O_BINARY", 0)
-"""Without it Windows translates line ends."""
 
 
 class FolderInUse(Exception):
@@ -28,7 +24,7 @@ def hold(folder: Path) -> int:
         import fcntl
     except ImportError:
         return _hold_by_file(folder)
-    descriptor = os.open(folder, os.O_RDONLY | CLOSED_ON_EXEC)
+    descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -42,26 +38,10 @@ def hold(folder: Path) -> int:
 def _hold_by_file(folder: Path) -> int:
     import msvcrt
 
-    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | AS_IT_IS, 0o644)
+    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
     except OSError:
         os.close(descriptor)
         raise FolderInUse(f"{folder} is in use by another process") from None
     return descriptor
-
-
-def sync_data(descriptor: int) -> None:
-    """What has been written to the file is on the device afterwards; ``OSError``."""
-    getattr(os, "fdatasync", os.fsync)(descriptor)
-
-
-def sync_names(folder: Path) -> None:
-    """New names in the folder survive the machine afterwards; ``OSError``."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY | CLOSED_ON_EXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -28,15 +28,14 @@ from typing import Final
 
 from crc32c import crc32c
 
-from pykafka_broker.zk.folder import AS_IT_IS, CLOSED_ON_EXEC, FolderInUse, hold, sync_data, sync_names
+from pykafka_broker.device import APPENDING, DEVICE, Device, write_all
+from pykafka_broker.zk.folder import FolderInUse, hold
 from pykafka_broker.zk.tree import Effect, Entry, Gone, Made, Transaction, Tree, Wrote
 
 MAGIC: Final = b"pykafka tree 1\n\0"
 MARKER: Final = b"\xf0\x9f\x8c\xb2"
 FILE: Final = "coordination.tree"
 FRESH: Final = "coordination.tree.new"
-
-_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | CLOSED_ON_EXEC | AS_IT_IS
 
 _HEAD = struct.Struct(">4sIIQ")
 _TRANSACTION = struct.Struct(">qqI")
@@ -62,8 +61,9 @@ JournalInUse = FolderInUse
 class Journal:
     """The open file. After a failed ``sync`` or ``rewrite`` nothing is known of it any more: do not go on."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, device: Device = DEVICE) -> None:
         self._directory = directory
+        self._device = device
         self._folder = -1
         self._file = -1
         self._unlisted: list[Path] = []
@@ -72,12 +72,12 @@ class Journal:
         self.snapshot_bytes = 0
 
     @classmethod
-    def open(cls, directory: Path) -> tuple[Journal, Tree]:
+    def open(cls, directory: Path, device: Device = DEVICE) -> tuple[Journal, Tree]:
         """Open or begin the journal there, and read the tree back.
 
         Raises ``JournalInUse``, ``DamagedJournal`` or ``OSError``.
         """
-        journal = cls(directory)
+        journal = cls(directory, device)
         collecting = gc.isenabled()
         gc.disable()  # a large tree is all growth: looking for garbage meanwhile more than doubles the time
         try:
@@ -101,18 +101,18 @@ class Journal:
         """
         entry = _entry(_written(transaction), self.durable_bytes)
         try:
-            _write(self._file, entry)
+            write_all(self._device, self._file, entry)
         except OSError:
-            os.ftruncate(self._file, self.size_bytes)
+            self._device.truncate(self._file, self.size_bytes)
             raise
         self.size_bytes += len(entry)
 
     def sync(self) -> None:
         """Make all that has been appended before this call survive the machine as well."""
         size = self.size_bytes
-        sync_data(self._file)
+        self._device.sync_data(self._file)
         while self._unlisted:
-            sync_names(self._unlisted[-1])
+            self._device.sync_names(self._unlisted[-1])
             self._unlisted.pop()
         self.durable_bytes = max(self.durable_bytes, size)
 
@@ -127,25 +127,24 @@ class Journal:
             self._write_whole(fresh, content)
         except OSError:
             with suppress(OSError):
-                fresh.unlink(missing_ok=True)
+                self._device.unlink(fresh)
             self.sync()
             return
         # Windows does not replace a file that is open.
         os.close(self._file)
         self._file = -1
-        fresh.replace(self._directory / FILE)
-        sync_names(self._directory)
+        self._device.replace(fresh, self._directory / FILE)
+        self._device.sync_names(self._directory)
         while self._unlisted:
-            sync_names(self._unlisted.pop())
-        self._file = os.open(self._directory / FILE, _FLAGS, 0o644)
+            self._device.sync_names(self._unlisted.pop())
+        self._file = self._device.open(self._directory / FILE, APPENDING)
         self.size_bytes = self.durable_bytes = self.snapshot_bytes = len(content)
 
-    @staticmethod
-    def _write_whole(path: Path, content: bytes) -> None:
-        file = os.open(path, _FLAGS | os.O_TRUNC, 0o644)
+    def _write_whole(self, path: Path, content: bytes) -> None:
+        file = self._device.open(path, APPENDING | os.O_TRUNC)
         try:
-            _write(file, content)
-            os.fsync(file)
+            write_all(self._device, file, content)
+            self._device.sync(file)
         finally:
             os.close(file)
 
@@ -158,11 +157,12 @@ class Journal:
 
     def _open(self) -> Tree:
         if not self._directory.is_dir():
-            self._directory.mkdir(parents=True)
+            self._directory.parent.mkdir(parents=True, exist_ok=True)
+            self._device.make_folder(self._directory)
             self._unlisted.append(self._directory.parent)
         self._folder = hold(self._directory)
         path = self._directory / FILE
-        self._file = os.open(path, _FLAGS, 0o644)
+        self._file = self._device.open(path, APPENDING)
         content = path.read_bytes()
         beginning = MAGIC + _entry(_pictured(Tree()), 0)
         if len(content) < len(beginning) and beginning.startswith(content):
@@ -180,7 +180,7 @@ class Journal:
             if payload is None:
                 if _claimed(content, end) > end:
                     raise DamagedJournal(path, end)
-                os.ftruncate(self._file, end)
+                self._device.truncate(self._file, end)
                 break
             _replay(tree, payload)
             end = after
@@ -188,17 +188,11 @@ class Journal:
         return tree
 
     def _begin(self, beginning: bytes) -> Tree:
-        os.ftruncate(self._file, 0)
-        _write(self._file, beginning)
+        self._device.truncate(self._file, 0)
+        write_all(self._device, self._file, beginning)
         self._unlisted.append(self._directory)
         self.size_bytes = self.snapshot_bytes = len(beginning)
         return Tree()
-
-
-def _write(file: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(file, rest) :]
 
 
 def _entry(payload: bytes, durable: int) -> bytes:

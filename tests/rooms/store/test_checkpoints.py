@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from pykafka_broker.model.names import TopicPartition
-from pykafka_broker.store.checkpoints import decode, encode, write_durably
+from pykafka_broker.store.checkpoints import decode, encode
 
 
 def test_the_text_is_kafkas() -> None:
@@ -25,11 +23,3 @@ def test_an_empty_file_has_no_offsets() -> None:
 def test_anything_else_is_an_error(text: bytes) -> None:
     with pytest.raises(ValueError):
         decode(text)
-
-
-def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint"
-    write_durably(path, b"one")
-    write_durably(path, b"two")
-    assert path.read_bytes() == b"two"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["checkpoint"]

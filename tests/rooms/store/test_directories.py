@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pykafka_broker.device import DEVICE
 from pykafka_broker.model.names import TopicPartition
 from pykafka_broker.store.checkpoints import HIGH_WATERMARKS
 from pykafka_broker.store.directories import DirectoryError, LogDirectory, deleted_name, has_room_for_future
@@ -149,7 +150,7 @@ def test_a_partition_is_moved_away_and_removed_later(directory: LogDirectory) ->
     doomed = directory.doom(disk, place)
     assert not disk.path.exists()
     assert directory.find().deleted == (doomed,)
-    directory.remove(doomed)
+    DEVICE.remove_tree(doomed)
     assert directory.find().deleted == ()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pykafka_broker.zk.folder import FolderInUse, hold, sync_data
+from pykafka_broker.zk.folder import FolderInUse, hold
 
 
 def test_a_folder_is_held_once_and_again_when_it_was_let_go(tmp_path: Path) -> None:
@@ -35,13 +35,3 @@ def test_without_fcntl_a_file_in_the_folder_is_locked(tmp_path: Path, monkeypatc
     with pytest.raises(FolderInUse):
         hold(tmp_path)
     os.close(held)
-
-
-def test_data_is_synced_where_only_whole_files_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(os, "fdatasync", raising=False)
-    with (tmp_path / "file").open("wb") as file:
-        file.write(b"x")
-        sync_data(file.fileno())
-        closed = file.fileno()
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        sync_data(closed)
