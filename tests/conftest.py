@@ -30,3 +30,16 @@ def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ensemble]:
     """Three ZooKeeper servers that agree, shared by all tests of the run; leave all three running."""
     with running_ensemble(tmp_path_factory.mktemp("ensemble")) as servers:
         yield servers
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many states of files after a crash the tests of this run have opened."""
+    tried = sum(
+        value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        for name, value in getattr(report, "user_properties", ())
+        if name == "crash points" and report.when == "call"
+    )
+    if tried:
+        terminalreporter.write_line(f"{tried:,} crash points tried")

@@ -90,6 +90,7 @@ class TracedDevice(SystemDevice):
         """The call that fails, by its number."""
         self.is_short = False
         """Whether a write that fails has written half."""
+        self.has_failed = False
         self._prefix = str(root)
         self._folders: dict[int, dict[str, int]] = {ROOT: {}}
         self._sizes: dict[int, int] = {}
@@ -203,6 +204,7 @@ class TracedDevice(SystemDevice):
     def _count(self) -> None:
         """One call more; everything fails from the chosen one on, as on a device that goes away."""
         if self.fail_at is not None and (self._broken or len(self.calls) >= self.fail_at):
+            self.has_failed = True
             raise OSError(errno.EIO, "Input/output error")
 
     def _at(self, path: str) -> tuple[int, str]:

@@ -162,11 +162,11 @@ class Journal:
             self._unlisted.append(self._directory.parent)
         self._folder = hold(self._directory)
         path = self._directory / FILE
-        self._file = self._device.open(path, APPENDING)
-        content = path.read_bytes()
+        content = path.read_bytes() if path.exists() else b""
         beginning = MAGIC + _entry(_pictured(Tree()), 0)
         if len(content) < len(beginning) and beginning.startswith(content):
             return self._begin(beginning)
+        self._file = self._device.open(path, APPENDING)
         tree = Tree()
         if not content.startswith(MAGIC):
             raise DamagedJournal(path, 0)
@@ -188,10 +188,11 @@ class Journal:
         return tree
 
     def _begin(self, beginning: bytes) -> Tree:
-        self._device.truncate(self._file, 0)
-        write_all(self._device, self._file, beginning)
+        self._write_whole(self._directory / FRESH, beginning)
+        self._device.replace(self._directory / FRESH, self._directory / FILE)
         self._unlisted.append(self._directory)
-        self.size_bytes = self.snapshot_bytes = len(beginning)
+        self._file = self._device.open(self._directory / FILE, APPENDING)
+        self.size_bytes = self.snapshot_bytes = self.durable_bytes = len(beginning)
         return Tree()
 
 

@@ -1,0 +1,115 @@
+"""The embedded coordination tree whose power is cut, or whose device fails, after every call that its journal makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pykafka_broker.device import Device
+from pykafka_broker.zk.journal import Journal
+from pykafka_broker.zk.port import Change, Create, Delete, Node, Replace
+from pykafka_broker.zk.tree import Tree
+from tests.doubles.explorer import Explorer, scratch
+from tests.doubles.power_cuts import TracedDevice
+
+Counting = Callable[[str, object], None]
+Picture = dict[str, Node]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Promise:
+    """The trees of which one must be found: as it was when it was synced, or later."""
+
+    trees: tuple[Picture, ...]
+
+
+def changes() -> Iterator[tuple[Change, ...]]:
+    yield (Create("/a"),)
+    yield Create("/a/b", b""), Create("/a/c", b"\x00\xff" * 40)
+    yield Replace("/a", b"one"), Replace("/a/b", b"two")
+    yield Create("/a/e", b"me", ephemeral=True), Create("/a/s_", sequential=True)
+    yield Delete("/a/b"), Replace("/a/c", None)
+    yield (Create("/large", b"x" * 700),)
+
+
+class TreeStory:
+    """A journal that is opened, written, synced, written anew and opened again."""
+
+    def __init__(self, device: TracedDevice) -> None:
+        self.device = device
+        self.promises: list[tuple[int, Promise]] = [(0, Promise((picture(Tree()),)))]
+
+    def promise_at(self, calls: int) -> Promise:
+        return next(promise for count, promise in reversed(self.promises) if count <= calls)
+
+    def _promise(self, *trees: Picture) -> None:
+        self.promises.append((len(self.device.calls), Promise(trees)))
+
+    def tell(self) -> None:
+        folder = self.device.root / "tree"
+        for round_ in range(3):
+            journal, tree = Journal.open(folder, self.device)
+            try:
+                if round_:
+                    # What is read back is not told to anybody before it is synced.
+                    journal.sync()
+                    self._promise(picture(tree))
+                for index, each in enumerate(changes() if not round_ else [(Replace("/a", b"%d" % round_),)] * 4):
+                    transaction = tree.change(each, 5, 1_000 + index)
+                    self._promise(*self.promises[-1][1].trees, picture(tree))
+                    journal.append(transaction)
+                    if index % 3 == 1:
+                        journal.sync()
+                        self._promise(picture(tree))
+                    if index == 4 or round_ == 2:
+                        journal.rewrite(tree)
+                        self._promise(picture(tree))
+            finally:
+                journal.close()
+
+
+def picture(tree: Tree) -> Picture:
+    return {path: tree.read(path) for path, _ in tree.entries()}
+
+
+def told(device: TracedDevice) -> TreeStory:
+    story = TreeStory(device)
+    with suppress(OSError):
+        story.tell()
+    return story
+
+
+def open_and_check(root: Path, device: Device, promise: Promise) -> None:
+    journal, tree = Journal.open(root / "tree", device)
+    journal.close()
+    assert picture(tree) in promise.trees
+
+
+def explore(*, samples: int, share: float, nested: float) -> int:
+    with scratch() as root:
+        story = told(TracedDevice(root))
+        explorer = Explorer(open_and_check)
+        explorer.explore(story.device, story.promise_at, samples=samples, share=share, nested=nested)
+    return explorer.tried
+
+
+def test_a_power_cut_takes_nothing_that_was_synced(record_property: Counting) -> None:
+    record_property("crash points", explore(samples=1, share=0.5, nested=0.1))
+
+
+@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_device_that_fails_takes_nothing_that_was_synced(every: int, record_property: Counting) -> None:
+    with scratch() as root:
+        calls = len(told(TracedDevice(root)).device.calls)
+    explorer = Explorer(open_and_check)
+    explorer.explore_failures(lambda device: told(device).promises[-1][1], range(0, calls, every))
+    record_property("crash points", explorer.tried)
+
+
+@pytest.mark.slow
+def test_no_power_cut_takes_anything_that_was_synced(record_property: Counting) -> None:
+    record_property("crash points", explore(samples=20, share=1.0, nested=0.3))
