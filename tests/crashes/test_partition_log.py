@@ -17,6 +17,7 @@ from uuid import UUID
 import pytest
 
 from pykafka_broker.config.topic import TopicSettings
+from pykafka_broker.log.compaction import settle
 from pykafka_broker.log.partition import Origin, PartitionLog
 from pykafka_broker.model.errors import KafkaError
 from pykafka_broker.model.names import TopicId
@@ -164,7 +165,7 @@ class Workload:
                 done = stop.value
                 break
         self.step()
-        self.disk.sync([name for group in done.groups for name in group.new.files()])
+        settle(self.disk, done)
         self.step()
         assert self.log.adopt(done, Millis(self.now))
         self.step()

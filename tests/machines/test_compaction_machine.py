@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from pykafka_broker.config.topic import TopicSettings
-from pykafka_broker.log.compaction import compact
+from pykafka_broker.log.compaction import compact, settle
 from pykafka_broker.log.partition import Isolation, Origin, PartitionLog
 from pykafka_broker.model.errors import KafkaError
 from pykafka_broker.model.time import Millis
@@ -142,7 +142,7 @@ class CompactionMachine(RuleBasedStateMachine):
             for _ in range(steps):
                 next(round_)
         except StopIteration as stop:
-            self.disk.sync([name for group in stop.value.groups for name in group.new.files()])
+            settle(self.disk, stop.value)
             assert self.log.adopt(stop.value, Millis(self.now))
             assert stop.value.clean_up_to > dirt.first_dirty
             self.clean_up_to = stop.value.clean_up_to
@@ -174,7 +174,8 @@ class CompactionMachine(RuleBasedStateMachine):
         except StopIteration as stop:
             done = stop.value
         self.disk.fail_after(after)
-        with suppress(KafkaError):
+        with suppress(KafkaError, OSError):
+            settle(self.disk, done)
             self.log.adopt(done, Millis(self.now))
         self.disk.fail_after(None)
         self.restart(clean=False)

@@ -17,7 +17,7 @@ from pykafka_broker.log.aborted import Aborted
 from pykafka_broker.log.batch_filter import BatchFilter, CleanedTransactions, key_digest
 from pykafka_broker.log.disk import Disk
 from pykafka_broker.log.producers import Producers
-from pykafka_broker.log.segment import CLEANED, Segment
+from pykafka_broker.log.segment import CLEANED, SWAP, Segment
 from pykafka_broker.log.segments import SegmentSettings, create_segment
 from pykafka_broker.model.time import Millis
 from pykafka_broker.wire.batch import Record
@@ -128,7 +128,7 @@ def compact(
     cuts: int = 0,
     keys_limit: int = KEYS_LIMIT,
 ) -> Generator[int, None, Compacted]:
-    """One round; the new segments' files have the ending ``.cleaned`` and must be synced before they are adopted.
+    """One round; the new segments' files have the ending ``.cleaned`` and are ``settle``d before they are adopted.
 
     ``cuts`` is handed through. A segment that is deleted meanwhile is a ``FileNotFoundError``.
     """
@@ -164,6 +164,17 @@ def _horizon_of_old_tombstones(segments: Sequence[Segment], dirt: Dirt, settings
     """
     clean = [segment for segment in segments if segment.base_offset < dirt.first_dirty]
     return clean[-1].modified_ms() - settings.delete_retention_ms if clean else 0
+
+
+def settle(disk: Disk, done: Compacted) -> None:
+    """Put a round's files on the device and mark them as finished (``.swap``), which is on the device then, too.
+
+    From here on a crash ends with them in place. Blocks, so a worker does it; ``PartitionLog.adopt`` follows.
+    """
+    disk.sync([name for group in done.groups for name in group.new.files()])
+    for group in done.groups:
+        group.new.rename(SWAP)
+    disk.sync(())
 
 
 def _newest_offsets(

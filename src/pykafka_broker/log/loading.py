@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 from pykafka_broker.log import partition_metadata
@@ -25,6 +26,7 @@ from pykafka_broker.log.segment import (
     LOG,
     SUFFIXES,
     SWAP,
+    TEMPORARY,
     TIME_INDEX,
     Believed,
     Segment,
@@ -38,7 +40,6 @@ from pykafka_broker.model.time import Millis
 from pykafka_broker.wire.batch import MAGIC, BatchHeader, CorruptBatch, EndMarker, read_end_marker
 
 EPOCHS_FILE = "leader-epoch-checkpoint"
-TEMPORARY = ".tmp"
 
 Note = Callable[[Fact], None]
 
@@ -97,27 +98,34 @@ class Loading:
         self._epochs = Epochs()
         self._snapshots = Snapshots(disk, {})
         self._wrote_epochs = False
+        self._ends: dict[int, int] = {}
+        """Where segments end that have been looked at, by their base offset."""
         self._trusted_end = 0
         """Where checking began, if anything had to be checked."""
         self._completed: tuple[str, ...] = ()
+        """The time index of the last segment that is not checked: its last entry may not be on the device."""
 
     def load(self, *, clean: bool, recovery_point: int, log_start_offset: int) -> Loaded:
         """Open everything; ``clean`` says that the shutdown mark was there."""
         sizes = self._tidy(self._disk.sizes())
         self._snapshots = Snapshots(self._disk, sizes)
         segments = self._open_segments(sizes)
+        if not clean and self._has_gaps:
+            segments = self._without_covered(segments)
         self._stored_epochs = stored_epochs = self._read_epochs(sizes)
         if not segments:
-            return self._afresh(max(0, log_start_offset))
+            return self._afresh(max(0, log_start_offset), sizes)
         suspects = self._suspects(segments, sizes, clean, recovery_point)
         end = self._end_without_doubt(segments, suspects)
+        if not clean:
+            self._doubt_what_does_not_join(segments, suspects)
         end = self._recover(segments, suspects, sizes, end, clean=clean, recovery_point=recovery_point)
         if end < log_start_offset:
             # Unflushed data is lost and with it everything that was not deleted yet.
             self._say("LogLost", Level.WARNING, log_end_offset=end, log_start_offset=log_start_offset)
             for segment in segments:
                 self._drop(segment)
-            return self._afresh(log_start_offset)
+            return self._afresh(log_start_offset, sizes)
         start = max(log_start_offset, segments[0].base_offset)
         self._epochs.truncate_from_end(end)
         if stored_epochs is None or (not clean and start < end and self._epochs.epoch_of(start) < 0):
@@ -177,13 +185,17 @@ class Loading:
         unfinished = [int(name[:20]) for name in left if name.endswith(CLEANED)]
         swapped: set[int] = set()
         for name in sorted(left):
-            if name.endswith((CLEANED, DELETED, TEMPORARY)):
-                remove(name)
-            elif name.endswith(SWAP):
+            if name.endswith(SWAP):
                 if unfinished and int(name[:20]) >= min(unfinished):
                     remove(name)
                 elif name.endswith(LOG + SWAP):
                     swapped.add(int(name[:20]))
+        if unfinished:
+            # As long as the others are there they tell that these were not complete.
+            self._disk.sync(())
+        for name in sorted(left):
+            if name.endswith((CLEANED, DELETED, TEMPORARY)):
+                remove(name)
         for base in sorted(swapped):
             for covered in self._covered_by_swap(base, left):
                 for suffix in SUFFIXES:
@@ -217,6 +229,28 @@ class Loading:
             index_limit_bytes=self._settings.segment_index_bytes,
         )
 
+    def _without_covered(self, segments: Sequence[Segment]) -> list[Segment]:
+        """Drop segments whose batches are in a compacted one in front of them.
+
+        Those have been replaced, and a power cut has undone that they went.
+        """
+        left: list[Segment] = []
+        for segment in segments:
+            if left and self._end_of(left[-1]) > segment.base_offset and left[-1].good_end() > segment.base_offset:
+                self._say("SegmentCovered", base_offset=segment.base_offset, size_bytes=segment.size_bytes)
+                self._drop(segment)
+            else:
+                left.append(segment)
+        return left
+
+    def _end_of(self, segment: Segment) -> int:
+        """Where a segment ends as far as its index can be believed; -1 where it cannot."""
+        try:
+            found = self._ends[segment.base_offset] = segment.end_offset()
+        except CorruptBatch:
+            return -1
+        return found
+
     def _suspects(
         self, segments: Sequence[Segment], sizes: Mapping[str, int], clean: bool, recovery_point: int
     ) -> set[int]:
@@ -226,7 +260,8 @@ class Loading:
         found = set()
         for segment, following in zip(segments, [*segments[1:], None], strict=True):
             unflushed = not clean and (following is None or following.base_offset > recovery_point)
-            if unflushed or file_name(segment.base_offset, INDEX) not in sizes or not segment.has_sound_aborted():
+            is_indexed = all(file_name(segment.base_offset, suffix) in sizes for suffix in (INDEX, TIME_INDEX))
+            if unflushed or not is_indexed or not segment.has_sound_aborted():
                 found.add(segment.base_offset)
         return found
 
@@ -239,6 +274,22 @@ class Loading:
             except CorruptBatch:
                 suspects.add(last.base_offset)
         return -1
+
+    def _doubt_what_does_not_join(self, segments: Sequence[Segment], suspects: set[int]) -> None:
+        """Suspect the segments in front of a suspect, too, as long as they do not end where the next one begins.
+
+        A log that was cut just before the crash may be shorter than its indexes and recovery point say.
+        """
+        for before, segment in reversed(list(pairwise(segments))):
+            if segment.base_offset in suspects and before.base_offset not in suspects:
+                end = self._end_of(before)
+                if end != segment.base_offset and (end < 0 or not self._has_gaps):
+                    suspects.add(before.base_offset)
+
+    @property
+    def _has_gaps(self) -> bool:
+        """Only compaction leaves out offsets on purpose."""
+        return "compact" in self._settings.cleanup_policy
 
     def _recover(
         self,
@@ -267,13 +318,24 @@ class Loading:
                 continue
             if segment.base_offset not in suspects:
                 replay(self._producers, segment, segment.base_offset)
+                for _, header in segment.batches(segment.base_offset):
+                    self._note_epoch(header)
                 continue
             trusted = believed if segment.base_offset == first else None
-            if not clean and trusted is None and index and self._is_after_a_gap(segment, segments[index - 1]):
-                end = segments[index - 1].end_offset()
-                self._lose(segments, index)
-                break
-            segment_end, cut = segment.recover(self._seen_in(segment), trusted)
+            if not clean and index:
+                reached = self._ends[segments[index - 1].base_offset]
+                # Unflushed batches in front of this segment may be lost in a power cut, which may spare later ones.
+                # What follows such a gap goes too: what is left must be a beginning of what was written.
+                is_after_gap = reached < segment.base_offset > recovery_point and not self._has_gaps
+                # Or it had been cut off, and what was written in its place is there.
+                if is_after_gap or reached > segment.base_offset:
+                    end = reached
+                    self._lose(segments, index)
+                    break
+            following = segments[index + 1].base_offset if index + 1 < len(segments) else None
+            durably = trusted is None and (clean or (following is not None and following <= recovery_point))
+            segment_end, cut = segment.recover(self._seen_in(segment, clean), trusted, durably=durably)
+            self._ends[segment.base_offset] = segment_end
             if trusted is None or cut or segment_end != recovery_point:
                 level = Level.INFO if cut else Level.DEBUG
                 said = {"base_offset": segment.base_offset, "log_end_offset": segment_end, "cut_bytes": cut}
@@ -304,14 +366,6 @@ class Loading:
             return None
         return segment.believe_below(recovery_point)
 
-    def _is_after_a_gap(self, segment: Segment, before: Segment) -> bool:
-        """Whether unflushed batches in front of this segment were lost in a power cut, which may spare later ones.
-
-        What follows such a gap goes too: what is left must be a beginning of what was written. Only compaction
-        leaves gaps on purpose.
-        """
-        return "compact" not in self._settings.cleanup_policy and before.end_offset() < segment.base_offset
-
     def _lose(self, segments: list[Segment], first: int) -> None:
         for lost in segments[first:]:
             self._say("SegmentLost", Level.WARNING, base_offset=lost.base_offset, size_bytes=lost.size_bytes)
@@ -328,14 +382,18 @@ class Loading:
             if is_asked and not _is_older_than_batches(segment, following):
                 replay(self._producers, segment, start, end)
 
-    def _seen_in(self, segment: Segment) -> Callable[[BatchHeader, bytes], None]:
-        def seen(header: BatchHeader, batch: bytes) -> None:
+    def _seen_in(self, segment: Segment, clean: bool) -> Callable[[BatchHeader, bytes], bool]:
+        def seen(header: BatchHeader, batch: bytes) -> bool:
             if not self._is_wanted():
                 raise Abandoned
+            if not clean and 0 <= header.leader_epoch < self._epochs.latest:
+                # It was cut off, and a power cut has undone that: what replaced it is of a later epoch.
+                return False
             aborted = self._producers.record(header, header.base_offset, marker_in(header, batch))
             if aborted is not None:
                 segment.aborted.add(aborted)
             self._note_epoch(header)
+            return True
 
         return seen
 
@@ -376,12 +434,12 @@ class Loading:
         for name in segment.files():
             self._disk.remove(name)
 
-    def _afresh(self, offset: int) -> Loaded:
+    def _afresh(self, offset: int, sizes: Mapping[str, int]) -> Loaded:
         """An empty partition that begins at ``offset``."""
         self._producers.truncate()
         self._snapshots.clear()
-        if self._epochs.entries:
-            self._epochs = Epochs()
+        self._epochs = Epochs()
+        if EPOCHS_FILE in sizes and self._stored_epochs != self._epochs.encode():
             self._write_epochs()
         segment = create_segment(self._disk, offset, self._settings, self._now)
         doubtful = (EPOCHS_FILE, *segment.files())

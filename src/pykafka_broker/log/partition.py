@@ -20,7 +20,7 @@ from pykafka_broker.log.disk import Buffer, Disk
 from pykafka_broker.log.epochs import Epochs
 from pykafka_broker.log.loading import EPOCHS_FILE, Loaded, Loading, Note, marker_in, replay
 from pykafka_broker.log.producers import EXPIRATION_MS, ActiveProducer, Producers, Verification
-from pykafka_broker.log.segment import CLEANED, FARTHEST, Segment
+from pykafka_broker.log.segment import CLEANED, FARTHEST, SWAP, Segment
 from pykafka_broker.log.segments import Segments
 from pykafka_broker.log.slice import (
     NOTHING,
@@ -79,6 +79,7 @@ class PartitionLog:
         "_segments",
         "_snapshots",
         "_stored_epochs",
+        "_synced_cuts",
         "_unsynced",
         "high_watermark",
         "is_offline",
@@ -114,7 +115,7 @@ class PartitionLog:
         self._stored_epochs = loaded.stored_epochs
         self._segments = Segments(disk, loaded.segments)
         self._snapshots = loaded.snapshots
-        self._cuts = 0
+        self._cuts = self._synced_cuts = 0
         self._unsynced = set(loaded.doubtful)
         self._jitter_ms = jitter_ms
         self.log_start_offset = loaded.log_start_offset
@@ -565,6 +566,11 @@ class PartitionLog:
     def _roll(self, now: Millis, base_offset: int) -> None:
         if self._segments.active.base_offset == base_offset:
             return
+        if self._synced_cuts != self._cuts:
+            # A power cut could bring back what was cut off, just in front of the new segment. It is rare enough to wait
+            # for the device here.
+            self._disk.sync(self._segments.active.files())
+            self._synced_cuts = self._cuts
         self._unsynced.add(self._snapshots.write(base_offset, self._producers))
         old = self._segments.roll(base_offset, self.settings, now)
         self._unsynced.update(old.files())
@@ -589,7 +595,7 @@ class PartitionLog:
     def compaction(self, dirt: Dirt, now: Millis, keys_limit: int = KEYS_LIMIT) -> Generator[int, None, Compacted]:
         """A round of compaction in small steps, each of which tells the bytes read and written.
 
-        What it gives in the end is for ``adopt``, once its files are synced.
+        What it gives in the end is for ``compaction.settle``, and then for ``adopt``.
         """
         return compact(
             self._disk,
@@ -603,7 +609,9 @@ class PartitionLog:
         )
 
     def adopt(self, done: Compacted, now: Millis) -> bool:
-        """Put compacted segments in the place of theirs; false if those were deleted or cut meanwhile."""
+        """Put compacted segments, which are settled, in the place of theirs; false if those were deleted or cut
+        meanwhile. The directory should be synced soon.
+        """
         with self._disk_failures():
             mine = {id(segment) for segment in self._segments}
             if done.cuts != self._cuts or any(id(old) not in mine for group in done.groups for old in group.old):
@@ -627,7 +635,7 @@ class PartitionLog:
             self._say("CompactionFailed", Level.ERROR, problem=problem)
         with self._disk_failures():
             for name in self._disk.sizes():
-                if name.endswith(CLEANED):
+                if name.endswith((CLEANED, SWAP)):
                     self._disk.remove(name)
 
     # cutting
@@ -693,6 +701,7 @@ class PartitionLog:
         if done.cuts == self._cuts:
             self._unsynced.difference_update(done.names)
             self.recovery_point = max(self.recovery_point, done.offset)
+            self._synced_cuts = self._cuts
         self.last_flush_ms = now
 
     def close(self) -> None:

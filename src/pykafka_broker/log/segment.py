@@ -21,11 +21,14 @@ from pykafka_broker.wire.formats import crc_is_right, header_at, records
 
 LOG, INDEX, TIME_INDEX, ABORTED_INDEX = ".log", ".index", ".timeindex", ".txnindex"
 SUFFIXES = (LOG, INDEX, TIME_INDEX, ABORTED_INDEX)
-CLEANED, SWAP, DELETED = ".cleaned", ".swap", ".deleted"
-"""Endings of files that compaction is writing, has finished, and of files that wait to be removed."""
+CLEANED, SWAP, DELETED, TEMPORARY = ".cleaned", ".swap", ".deleted", ".tmp"
+"""Endings of files that compaction is writing, has finished, of files that wait to be removed, and of files that are
+being written to take another's place."""
 
 _LOOK_BYTES = 8 * 1024
 _SCAN_BYTES = 1024 * 1024
+_ENTRIES_TRIED = 8
+"""Entries of an index that may be wrong before it is not asked any more."""
 FARTHEST = (1 << 31) - 1
 """Offsets in an index are relative to the segment's base and have 31 bits."""
 
@@ -246,15 +249,37 @@ class Segment:
 
     def find(self, offset: int) -> tuple[int, BatchHeader] | None:
         """The first batch that ends at or behind ``offset``, and its position."""
-        for position, header in walk(self._disk, self.name, self.index.position_of(offset), self.size_bytes):
+        for position, header in self._from(offset):
             if header.last_offset >= offset:
                 return position, header
         return None
 
+    def _from(self, offset: int) -> Iterator[tuple[int, BatchHeader]]:
+        """Batches from one at or before ``offset`` on.
+
+        An entry of the index counts if it names the batch it points to; otherwise the one before it is tried, and in
+        the end all batches are looked at.
+        """
+        index = self.index
+        entry = index.last_at_most(offset - self.base_offset)
+        for tried in range(entry, max(-1, entry - _ENTRIES_TRIED), -1):
+            relative, position = index.entry(tried)
+            if relative <= offset - self.base_offset and 0 <= position < self.size_bytes:
+                batches = walk(self._disk, self.name, position, self.size_bytes)
+                try:
+                    first = next(batches)
+                except CorruptBatch:
+                    continue
+                if first[1].last_offset == self.base_offset + relative:
+                    yield first
+                    yield from batches
+                    return
+        yield from walk(self._disk, self.name, 0, self.size_bytes)
+
     def find_time(self, timestamp: int, start_offset: int) -> Record | None:
         """The first record at or behind ``start_offset`` that is at least as late as ``timestamp`` (ms)."""
         lower = max(self.times.offset_before(timestamp), start_offset)
-        for position, header in walk(self._disk, self.name, self.index.position_of(lower), self.size_bytes):
+        for position, header in self._from(lower):
             if header.max_timestamp >= timestamp and header.last_offset >= start_offset:
                 for record in self._records(position, header):
                     if record.timestamp >= timestamp and record.offset >= start_offset:
@@ -264,7 +289,7 @@ class Segment:
     def latest_record(self) -> Record | None:
         """The record with the greatest timestamp, the first of them if there are several."""
         timestamp, offset = self.max_timestamp
-        for position, header in walk(self._disk, self.name, self.index.position_of(offset), self.size_bytes):
+        for position, header in self._from(offset):
             if header.max_timestamp == timestamp:
                 return next((found for found in self._records(position, header) if found.timestamp == timestamp), None)
         return None
@@ -275,7 +300,7 @@ class Segment:
 
     def batches(self, start_offset: int) -> Iterator[tuple[int, BatchHeader]]:
         """Every batch that ends at or behind ``start_offset``, with its position."""
-        for position, header in walk(self._disk, self.name, self.index.position_of(start_offset), self.size_bytes):
+        for position, header in self._from(start_offset):
             if header.last_offset >= start_offset:
                 yield position, header
 
@@ -286,12 +311,9 @@ class Segment:
     def end_offset(self) -> int:
         """The offset behind the last batch, found from the last index entry on."""
         end = self.base_offset
-        for _, header in walk(self._disk, self.name, self._last_indexed_position(), self.size_bytes):
+        for _, header in self._from(FARTHEST + self.base_offset):
             end = header.next_offset
         return end
-
-    def _last_indexed_position(self) -> int:
-        return self.index.position_of(FARTHEST + self.base_offset)
 
     def believe_below(self, offset: int) -> Believed | None:
         """Believe what lies below ``offset``, which is known to be on the device, and forget what the indexes say of
@@ -322,10 +344,9 @@ class Segment:
         timestamp, relative = times.entry(told - 1) if told else (NO_TIMESTAMP, 0)
         greatest = timestamp, self.base_offset + relative
         position, end = start, self.base_offset
-        if entries and not start:
-            return (
-                None  # zeros, as a power cut may leave, or Apache Kafka in a file that it has made longer than needed
-            )
+        if entries and not 0 < start < self.size_bytes:
+            # Zeros, as a power cut may leave, or Apache Kafka in a file that it has made longer than needed.
+            return None
         try:
             if told and not self._is_timed(greatest):
                 return None
@@ -350,14 +371,20 @@ class Segment:
         found = self.find(offset)
         return found is not None and found[1].max_timestamp == timestamp and found[1].last_offset == offset
 
-    def recover(self, seen: Callable[[BatchHeader, bytes], None], believed: Believed | None = None) -> tuple[int, int]:
+    def recover(
+        self, seen: Callable[[BatchHeader, bytes], bool], believed: Believed | None = None, *, durably: bool = False
+    ) -> tuple[int, int]:
         """Check every batch, rebuild the indexes, cut off what is not a whole batch.
 
-        What ``believe_below`` has given as ``believed`` stays as it is. ``seen`` is called with each good batch and
-        may raise: the segment has to be recovered again then. Gives the offset behind the last good batch and the
-        number of bytes cut.
+        What ``believe_below`` has given as ``believed`` stays as it is. ``seen`` is called with each good batch,
+        says whether it belongs here and may raise: the segment has to be recovered again then. Gives the offset behind
+        the last good batch and the number of bytes cut. With ``durably`` the new indexes take their names when they are
+        on the device, the offset index last: for a segment that the next start would believe if a crash left half of
+        them.
         """
         position, next_offset = believed or Believed(0, self.base_offset)
+        if durably:
+            self._set_indexes_aside()
         if believed is None:
             self.index.clear()
             self.times.clear()
@@ -367,8 +394,9 @@ class Segment:
         for batch, header in self._good_batches(position):
             if header.base_offset < next_offset or not self.has_room_for(header.last_offset):
                 break
+            if not seen(header, batch):
+                break
             self._note(position, header.size_bytes, header.last_offset, header.max_timestamp)
-            seen(header, batch)
             position += header.size_bytes
             next_offset = header.next_offset
         cut = self.size_bytes - position
@@ -379,7 +407,35 @@ class Segment:
             self.index.create()
             self.times.create()
         self.seal()
+        if durably:
+            self._put_indexes_in_place()
         return next_offset, cut
+
+    def _set_indexes_aside(self) -> None:
+        names = [file_name(self.base_offset, suffix) + TEMPORARY for suffix in (INDEX, TIME_INDEX, ABORTED_INDEX)]
+        self._index = OffsetIndex(self._disk, names[0], self.base_offset, 0, self._index_limit_bytes)
+        self._times = TimeIndex(self._disk, names[1], self.base_offset, 0, self._index_limit_bytes)
+        self._aborted = AbortedIndex(self._disk, names[2], 0)
+
+    def _put_indexes_in_place(self) -> None:
+        index, times, aborted = self.index, self.times, self.aborted
+        self._disk.sync((self.name, index.name, times.name, aborted.name))
+        if aborted.entries:
+            self._disk.rename(aborted.name, self._file(ABORTED_INDEX))
+        else:
+            self._disk.remove(self._file(ABORTED_INDEX))
+        self._disk.rename(times.name, self._file(TIME_INDEX))
+        self._disk.sync(())
+        self._disk.rename(index.name, self._file(INDEX))
+        self._disk.sync(())
+        index.name, times.name, aborted.name = (self._file(each) for each in (INDEX, TIME_INDEX, ABORTED_INDEX))
+
+    def good_end(self) -> int:
+        """The offset behind the last of the whole and right batches, all of which are read."""
+        end = self.base_offset
+        for _, header in self._good_batches(0):
+            end = header.next_offset
+        return end
 
     def _good_batches(self, position: int) -> Iterator[tuple[bytes, BatchHeader]]:
         """Batches from a position on until one is torn or wrong."""
@@ -406,12 +462,13 @@ class Segment:
     def truncate_to(self, offset: int) -> int:
         """Cut off the batch that holds ``offset`` and all behind it; gives the number of bytes cut."""
         found = self.find(offset)
+        # After a crash the indexes may name what is not there any more.
+        self.index.truncate_to(offset, self.size_bytes if found is None else found[0])
+        self.times.truncate_to(offset)
+        self.aborted.truncate_to(offset)
         if found is None:
             return 0
         cut = self.size_bytes - found[0]
-        self.index.truncate_to(offset, found[0])
-        self.times.truncate_to(offset)
-        self.aborted.truncate_to(offset)
         self._disk.truncate(self.name, found[0])
         self.size_bytes = found[0]
         self._since_entry = 0
@@ -425,12 +482,10 @@ class Segment:
 
     def complete_times(self) -> None:
         """Add the last entry to the time index if a power cut took it or left rubbish; the offset index is whole."""
-        timestamp, offset = self.times.last
-        found = self.find(offset) if len(self.times) else None
-        if found is None or (found[1].last_offset, found[1].max_timestamp) != (offset, timestamp):
+        while len(self.times) and not self._is_timed(self.times.last):
             self.times.drop_last()
         greatest = self.times.last
-        for _, header in walk(self._disk, self.name, self._last_indexed_position(), self.size_bytes):
+        for _, header in self._from(FARTHEST + self.base_offset):
             if header.max_timestamp > greatest[0]:
                 greatest = (header.max_timestamp, header.last_offset)
         self.times.add(*greatest)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Protocol, overload
 
 from pykafka_broker.log.disk import Disk
-from pykafka_broker.log.segment import DELETED, SWAP, Segment
+from pykafka_broker.log.segment import DELETED, Segment
 from pykafka_broker.model.time import Millis
 
 _POSITIONS_KEPT = 64
@@ -179,11 +179,7 @@ class Segments(Sequence[Segment]):
         return gone
 
     def replace(self, old: Sequence[Segment], new: Segment, due_ms: int) -> None:
-        """Put a finished segment in the place of neighbours; a crash in between is mended by loading.
-
-        Its files must be synced. As ``.swap`` they count as complete, so loading finishes what was begun here.
-        """
-        new.rename(SWAP)
+        """Put a settled segment in the place of neighbours; loading finishes what a crash interrupts."""
         self._doom(old, due_ms)
         new.rename("")
         first = self._all.index(old[0])

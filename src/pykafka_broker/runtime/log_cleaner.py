@@ -14,7 +14,7 @@ from typing import Protocol
 
 import trio
 
-from pykafka_broker.log.compaction import KEYS_LIMIT, Compacted, Dirt
+from pykafka_broker.log.compaction import KEYS_LIMIT, Compacted, Dirt, settle
 from pykafka_broker.log.partition import PartitionLog
 from pykafka_broker.model.errors import KafkaError
 from pykafka_broker.model.names import TopicPartition
@@ -113,8 +113,7 @@ class LogCleaner:
         log = kept.log
         try:
             compacted = await self._in_steps(log.compaction(dirt, self._clock(), self._keys_limit()))
-            names = [name for group in compacted.groups for name in group.new.files()]
-            await self._keeper.worker.run(partial(kept.disk.sync, names))
+            await self._keeper.worker.run(partial(settle, kept.disk, compacted))
         except FileNotFoundError:
             # Retention or a deletion took the segments away meanwhile.
             if not log.is_offline:
@@ -129,8 +128,16 @@ class LogCleaner:
             log.fail(problem)
             return
         if self._keeper.kept(partition) is kept and log.adopt(compacted, self._clock()):
+            await self._sync_names(kept)
             self._keeper.clean_up_to[partition] = compacted.clean_up_to
             await self._keeper.checkpoint_clean_up_to()
+
+    async def _sync_names(self, kept: KeptLog) -> None:
+        """Let the segments that were replaced not come back in a power cut."""
+        try:
+            await self._keeper.worker.run(partial(kept.disk.sync, ()))
+        except OSError as problem:
+            kept.log.fail(problem)
 
     def _keys_limit(self) -> int:
         """The keys that one round may remember: those that Apache Kafka's table would hold, or that memory bears."""

@@ -523,6 +523,8 @@ class LogKeeper:
 
     async def expire(self) -> None:
         """Apply retention to every log, a few segments at a time; readers of what is gone are woken."""
+        # Should some of the deleted segments be back after a power cut, this tells that those behind the gap count.
+        await self._checkpoint_recovery_points()
         now = self._clock()
         for partition, kept in tuple(self._kept.items()):
             log = kept.log

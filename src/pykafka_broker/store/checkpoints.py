@@ -29,6 +29,8 @@ def decode(text: bytes) -> dict[TopicPartition, int]:
     """The offsets in a text; an empty one has none (Kafka leaves such files). Garbage is a ``ValueError``."""
     if not text:
         return {}
+    if not text.endswith(b"\n"):
+        raise ValueError("it ends within a line")
     lines = text.decode("ascii").split("\n")
     if int(lines[0]) != 0:
         raise ValueError(f"the unknown version {lines[0]}")

@@ -78,7 +78,9 @@ def test_the_text_is_kafkas() -> None:
     assert Epochs().encode() == b"0\n0\n"
 
 
-@pytest.mark.parametrize("text", [b"", b"1\n0\n", b"0\n2\n0 0\n", b"0\n1\n0\n", b"0\n1\nx 0\n", b"\x00\x00"])
+@pytest.mark.parametrize(
+    "text", [b"", b"1\n0\n", b"0\n2\n0 0\n", b"0\n1\n0\n", b"0\n1\nx 0\n", b"\x00\x00", b"0\n1\n4 2"]
+)
 def test_other_texts_are_errors(text: bytes) -> None:
     with pytest.raises(ValueError):
         Epochs.decode(text)

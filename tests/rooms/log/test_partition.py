@@ -624,3 +624,20 @@ def test_index_entries_are_those_that_dump_log_checks() -> None:
         for time, offset in times:
             assert ends[offset].max_timestamp == time
         assert times[-1][0] == max(header.max_timestamp for header in begins.values())
+
+
+def test_a_cut_is_on_the_device_before_a_new_segment_begins() -> None:
+    """Otherwise a power cut could bring back what was cut off, just in front of the new segment."""
+    sample = SampleLog(segment_bytes=3 * len(batch(b"0")))
+    for index in range(4):
+        sample.append(str(index).encode())
+    disk = sample.disk
+    assert isinstance(disk, MemoryDisk)
+    sample.log.truncate_to(2, sample.now)
+    sample.append(b"n", leader_epoch=1)
+    assert not disk.syncs
+    sample.append(b"m", leader_epoch=1)
+    assert disk.syncs == 1
+    assert disk.durable[f"{0:020d}.log"] == disk.files[f"{0:020d}.log"]
+    sample.log.roll(sample.now)
+    assert disk.syncs == 1

@@ -123,7 +123,7 @@ def test_a_torn_tail_is_cut_off_and_the_rest_is_kept(disk: MemoryDisk, segment: 
     disk.truncate(segment.name, segment.size_bytes - cut)
     torn = reopened(disk)
     seen: list[BatchHeader] = []
-    end, gone = torn.recover(lambda header, _: seen.append(header))
+    end, gone = torn.recover(lambda header, _: not seen.append(header))
     assert end == BASE + 38
     assert gone == whole - cut
     assert len(seen) == 19
@@ -137,7 +137,7 @@ def test_recovery_makes_the_same_indexes_again(disk: MemoryDisk, segment: Segmen
     disk.append(segment.index.name, bytes(400))
     disk.remove(segment.times.name)
     again = reopened(disk)
-    assert again.recover(lambda *_: None) == (BASE + 40, 0)
+    assert again.recover(lambda *_: True) == (BASE + 40, 0)
     assert (again.index.entries(), again.times.entries()) == before
     assert {again.index.name, again.times.name} <= set(disk.sizes())
 
@@ -146,7 +146,7 @@ def test_recovery_makes_the_same_indexes_again(disk: MemoryDisk, segment: Segmen
 def test_a_changed_byte_ends_the_log_there(disk: MemoryDisk, segment: Segment, at: int) -> None:
     whole = segment.size_bytes // 20
     disk.files[segment.name][10 * whole + at] ^= 0x40
-    end, gone = reopened(disk).recover(lambda *_: None)
+    end, gone = reopened(disk).recover(lambda *_: True)
     assert end == BASE + 20
     assert gone == 10 * whole
 
@@ -156,7 +156,7 @@ def test_batches_larger_than_a_portion_are_recovered_whole(disk: MemoryDisk) -> 
     for index in range(3):
         batch = build([Record(value=b"x" * 1_500_000)], base_offset=BASE + index)
         segment.append(batch, BASE + index, -1)
-    assert reopened(disk).recover(lambda *_: None) == (BASE + 3, 0)
+    assert reopened(disk).recover(lambda *_: True) == (BASE + 3, 0)
     assert [header.base_offset for _, header in segment.batches(BASE)] == [BASE, BASE + 1, BASE + 2]
 
 
@@ -207,7 +207,7 @@ def test_what_was_flushed_need_not_be_read_again(disk: MemoryDisk, segment: Segm
     believed = again.believe_below(BASE + 30)
     assert believed == (15 * whole, BASE + 30)
     seen: list[BatchHeader] = []
-    assert again.recover(lambda header, _: seen.append(header), believed) == (BASE + 40, 0)
+    assert again.recover(lambda header, _: not seen.append(header), believed) == (BASE + 40, 0)
     assert [header.base_offset for header in seen] == list(range(BASE + 30, BASE + 40, 2))
     assert (again.index.entries(), again.times.entries(), again.max_timestamp) == before
 
@@ -221,7 +221,7 @@ def test_belief_ends_where_a_batch_begins(disk: MemoryDisk, segment: Segment, of
     end = (offset - BASE) // 2 * 2
     believed = again.believe_below(offset)
     assert believed == (end // 2 * whole, BASE + end)
-    assert again.recover(lambda *_: None, believed) == (BASE + 40, 0)
+    assert again.recover(lambda *_: True, believed) == (BASE + 40, 0)
     assert (again.index.entries(), again.times.entries()) == before
 
 
@@ -230,7 +230,7 @@ def test_a_torn_tail_behind_what_was_flushed_is_cut_off(disk: MemoryDisk, segmen
     segment.seal()
     disk.truncate(segment.name, segment.size_bytes - 5)
     again = reopened(disk)
-    assert again.recover(lambda *_: None, again.believe_below(BASE + 30)) == (BASE + 38, whole - 5)
+    assert again.recover(lambda *_: True, again.believe_below(BASE + 30)) == (BASE + 38, whole - 5)
     assert again.max_timestamp == (1_180, BASE + 37)
 
 
@@ -271,3 +271,29 @@ def test_nothing_is_believed_where_log_and_indexes_disagree(
     before = {name: bytes(data) for name, data in disk.files.items()}
     assert reopened(disk).believe_below(BASE + 40) is None
     assert {name: bytes(data) for name, data in disk.files.items()} == before
+
+
+@pytest.mark.parametrize(
+    "entry", [bytes(8), b"\x00\x00\x00\x10\x00\x00\x00\x05", b"\xff" * 8, b"\x7f" * 8, b"\0\0\0\x03\x7f\xff\xff\xff"]
+)
+@pytest.mark.parametrize("index", range(-1, 5))
+def test_an_index_entry_that_lies_misleads_nobody(disk: MemoryDisk, segment: Segment, index: int, entry: bytes) -> None:
+    segment.seal()
+    count = disk.sizes()[segment.index.name] // 8
+    for at in range(count) if index < 0 else [index]:
+        disk.files[segment.index.name][8 * at : 8 * at + 8] = entry
+    again = reopened(disk)
+    for offset in range(BASE, BASE + 40):
+        found = again.find(offset)
+        assert found is not None
+        assert found[1].base_offset <= offset <= found[1].last_offset
+    assert again.end_offset() == BASE + 40
+
+
+def test_cutting_a_log_that_is_shorter_already_cuts_its_indexes(disk: MemoryDisk, segment: Segment) -> None:
+    segment.seal()
+    disk.truncate(segment.name, segment.size_bytes // 2)
+    again = reopened(disk)
+    again.truncate_to(BASE + 20)
+    assert all(offset < BASE + 20 for offset, _ in again.index.entries())
+    assert all(offset < BASE + 20 for _, offset in again.times.entries())

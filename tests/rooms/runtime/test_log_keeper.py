@@ -527,3 +527,14 @@ async def test_a_process_killed_while_it_appends_loses_nothing_it_had_told(broke
                     offset = header.next_offset
         assert offset == log.log_end_offset
         assert [one.last_sequence for one in log.producers_state()] == [offset - 1]
+
+
+async def test_recovery_points_are_written_down_before_segments_are_deleted(broker: Broker) -> None:
+    broker.topic = TopicSettings(segment_bytes=200, retention_bytes=200)
+    async with broker.started() as keeper:
+        keeper.create(ORDERS, TOPIC, broker.topic)
+        fill(keeper, count=9)
+        await keeper.flush(ORDERS)
+        await keeper.expire()
+        assert keeper.logs[ORDERS].segments[0].base_offset > 0
+        assert (broker.paths[0] / "recovery-point-offset-checkpoint").read_text() == "0\n1\norders 0 9\n"

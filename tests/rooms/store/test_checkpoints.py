@@ -19,7 +19,7 @@ def test_an_empty_file_has_no_offsets() -> None:
     assert decode(b"0\n0\n") == {}
 
 
-@pytest.mark.parametrize("text", [b"1\n0\n", b"0\n2\nt 0 1\n", b"0\n1\nt 0\n", b"0\n1\nt x 1\n", b"x"])
+@pytest.mark.parametrize("text", [b"1\n0\n", b"0\n2\nt 0 1\n", b"0\n1\nt 0\n", b"0\n1\nt x 1\n", b"x", b"0\n1\nt 0 12"])
 def test_anything_else_is_an_error(text: bytes) -> None:
     with pytest.raises(ValueError):
         decode(text)
