@@ -28,7 +28,7 @@ from pykafka_broker.runtime.log_keeper import LogKeeper, follow
 from pykafka_broker.store.directories import CLEAN, DirectoryError
 from pykafka_broker.store.meta import FILE, Meta
 from pykafka_broker.store.reading import read_pieces
-from pykafka_broker.wire.batch import headers, records
+from pykafka_broker.wire.formats import headers, records
 from tests.doubles.explorer import Explorer, scratch
 from tests.doubles.inline_worker import InlineWorker
 from tests.doubles.log_inspection import inspected

@@ -283,6 +283,7 @@ def test_old_segments_are_not_read_for_epochs_that_they_cannot_tell() -> None:
         name = f"{base:020d}"
         disk.append(name + ".log", old_set(0, Codec.NONE, [Record(base + i, 1, b"k", b"v" * 900) for i in range(100)]))
         disk.append(name + ".index", b"")
+        disk.append(name + ".timeindex", b"")
     sample = SampleLog(disk)
     assert (sample.log.log_end_offset, sample.log.latest_epoch) == (1000, -1)
     assert disk.read_bytes < 3 * 100_000
