@@ -72,7 +72,7 @@ from pykafka_broker.store.meta import Meta
 from pykafka_broker.store.worker import Worker
 from pykafka_broker.wire.compression import Codec
 from pykafka_broker.zk import nodes, registration
-from pykafka_broker.zk.port import House, NotAllowed, SessionLost
+from pykafka_broker.zk.port import House, NoNode, NotAllowed, SessionLost
 from pykafka_broker.zk.producer_ids import allocate_block
 
 if TYPE_CHECKING:
@@ -389,8 +389,21 @@ class _Broker:
             await self.changes.wait([BROKERS])
         leaving = await self.house.children(nodes.DELETE_TOPICS)
         for topic in await self.house.children(nodes.TOPICS):
-            while topic not in leaving and self.metadata.topic(topic) is None:
+            if topic in leaving or self.metadata.topic(topic) is not None:
+                continue
+            if not await self._will_be_told_of(topic):
+                self.metadata.awaited.discard(topic)
+                continue
+            while self.metadata.topic(topic) is None:
                 await self.changes.wait([topic])
+
+    async def _will_be_told_of(self, topic: str) -> bool:
+        """Whether a controller makes anything of the topic's node."""
+        try:
+            node = await self.house.read(nodes.topic_path(topic))
+            return bool(nodes.TopicAssignment.decode(topic, node.data).partitions)
+        except (NoNode, nodes.MalformedNode):
+            return False
 
     def _registered(self, broker_epoch: int) -> None:
         self.leaderships.broker_epoch = broker_epoch

@@ -11,10 +11,12 @@ import pytest
 import trio
 
 from pykafka_broker import Broker
+from pykafka_broker.app import READY_WITHIN_S
 from pykafka_broker.model.errors import ErrorCode
 from pykafka_broker.wire import messages
 from pykafka_broker.wire.batch import Record, build, records
 from pykafka_broker.wire.formats import headers
+from pykafka_broker.zk.session import open_ensemble
 from tests.cluster.zookeeper import ZooKeeper
 from tests.served.conftest import connected
 
@@ -27,7 +29,7 @@ class Cluster:
     """Brokers on one chroot, each with a data directory that outlives it."""
 
     def __init__(self, connect: str, root: Path, nursery: trio.Nursery) -> None:
-        self._connect = connect
+        self.connect = connect
         self._root = root
         self._nursery = nursery
         self._stops: dict[int, trio.Event] = {}
@@ -39,7 +41,7 @@ class Cluster:
         for number in numbers:
             properties = {
                 "broker.id": number,
-                "zookeeper.connect": self._connect,
+                "zookeeper.connect": self.connect,
                 "zookeeper.session.timeout.ms": 6000,
                 "default.replication.factor": 3,
                 "offsets.topic.num.partitions": 1,
@@ -209,6 +211,18 @@ async def test_a_topic_made_by_whichever_broker_is_asked_is_known_to_all(cluster
         await cluster.until(f"asked-of-{number}", number, {0, 1, 2}, {0, 1, 2})
     for number, other in itertools.product(cluster.brokers, repeat=2):
         await cluster.until(f"asked-of-{number}", other, {0, 1, 2}, {0, 1, 2})
+
+
+async def test_a_broker_does_not_wait_for_topics_that_make_no_sense(cluster: Cluster) -> None:
+    async with open_ensemble(cluster.connect, session_timeout_ms=6_000, connection_timeout_ms=20_000) as house:
+        await house.create("/brokers/topics/nonsense", b"nonsense")
+        await house.create("/brokers/topics/nothing", b'{"version":1,"partitions":{}}')
+    await cluster.create("orders", [1, 2, 0])
+    await cluster.stop(2)
+    with trio.fail_after(READY_WITHIN_S / 2):
+        await cluster.start(2)
+        found = await cluster.ask(2, 9, messages.MetadataRequest(topics=None))
+    assert [topic.name for topic in found.topics] == ["orders"]
 
 
 async def test_only_the_controller_makes_topics_on_request(cluster: Cluster) -> None:

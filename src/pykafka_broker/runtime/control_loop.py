@@ -372,9 +372,9 @@ class _Term:
             if kind == _BROKERS and name not in names:
                 self._unwatch((kind, name))
         brokers = []
-        for name in sorted(name for name in names if name.isdigit()):
-            await self._ensure_watched(nursery, nodes.broker_path(int(name)), (_BROKERS, name))
-            broker = await self._nodes.broker(BrokerId(int(name)))
+        for number in nodes.brokers_among(names):
+            await self._ensure_watched(nursery, nodes.broker_path(number), (_BROKERS, str(number)))
+            broker = await self._nodes.broker(number)
             if broker is not None:
                 brokers.append(broker)
         return brokers

@@ -7,12 +7,15 @@ file.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Final, NoReturn
+
+import trio
 
 from pykafka_broker.model.names import NO_BROKER, BrokerId
-from pykafka_broker.zk.nodes import CONTROLLER, CONTROLLER_EPOCH, ControllerEpoch, ControllerNode
+from pykafka_broker.zk.nodes import CONTROLLER, CONTROLLER_EPOCH, ControllerEpoch, ControllerNode, MalformedNode
 from pykafka_broker.zk.port import (
     BadVersion,
     Changes,
@@ -26,6 +29,11 @@ from pykafka_broker.zk.port import (
     Stat,
 )
 from pykafka_broker.zk.spans import run_until
+
+log = logging.getLogger(__name__)
+
+_LOOK_AGAIN_S: Final = 5.0
+"""How long a node that makes no sense is left alone, unless it changes before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +78,18 @@ async def lead(
 
     async with session.watching_data(CONTROLLER) as changes:
         while True:
-            controller = await current_controller(session)
-            if controller is None:
+            try:
+                controller = await current_controller(session)
+                if controller is None:
+                    tell(NO_BROKER)
+                    term = await elect(session, me, clock())
+            except MalformedNode as error:
+                log.error("nobody can stand for controller: %s", error)
                 tell(NO_BROKER)
-                term = await elect(session, me, clock())
+                with trio.move_on_after(_LOOK_AGAIN_S):
+                    await changes.wait()
+                continue
+            if controller is None:
                 if term is not None:
                     tell(me)
                     await _serve(session, term, serve, changes)

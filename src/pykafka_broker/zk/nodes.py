@@ -9,12 +9,14 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import UUID
 
 from pykafka_broker.model.names import BrokerId, LeaderEpoch, TopicId, TopicPartition
+from pykafka_broker.zk.paths import checked
 
 CONSUMERS = "/consumers"
 CONTROLLER = "/controller"
@@ -71,6 +73,11 @@ def broker_path(broker_id: int) -> str:
     return f"{BROKER_IDS}/{broker_id}"
 
 
+def brokers_among(names: Iterable[str]) -> list[BrokerId]:
+    """The numbers of the brokers that are registered under these names, sorted; other names are nobody's."""
+    return sorted(BrokerId(int(name)) for name in names if _NUMBER.fullmatch(name) and int(name) < 1 << 31)
+
+
 def topic_path(topic: str) -> str:
     """Where a topic's assignment is kept."""
     return f"{TOPICS}/{topic}"
@@ -119,6 +126,7 @@ def sequence_of(name: str) -> int:
     return int(digits)
 
 
+_NUMBER = re.compile("0|[1-9][0-9]{0,9}")
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_")
 
 
@@ -178,7 +186,7 @@ class Endpoint:
         protocol = listener if protocols is None else protocols.get(listener)
         if protocol is None:
             raise MalformedNode(f"no security protocol is given for the listener of {text!r}")
-        return cls(listener, host, int(port), protocol)
+        return cls(listener, host, _int32(port), protocol)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,11 +240,11 @@ class BrokerRegistration:
 
     @classmethod
     def _decoded(cls, broker_id: BrokerId, fields: dict[str, Any]) -> BrokerRegistration:
-        version = int(fields["version"])
+        version, rack = int(fields["version"]), fields.get("rack")
         if version < 1:
             raise MalformedNode(f"version {version} of a registration does not exist")
         if version == 1:
-            endpoints: tuple[Endpoint, ...] = (Endpoint("PLAINTEXT", str(fields["host"]), int(fields["port"])),)
+            endpoints: tuple[Endpoint, ...] = (Endpoint("PLAINTEXT", str(fields["host"]), _int32(fields["port"])),)
         else:
             protocols = fields.get("listener_security_protocol_map")
             endpoints = tuple(Endpoint.parse(text, protocols) for text in fields["endpoints"])
@@ -244,7 +252,7 @@ class BrokerRegistration:
             broker_id=broker_id,
             endpoints=endpoints,
             timestamp_ms=int(fields.get("timestamp", -1)),
-            rack=fields.get("rack"),
+            rack=None if rack is None else str(rack),
             jmx_port=int(fields.get("jmx_port", -1)),
             features=fields.get("features") or {},
             version=version,
@@ -279,7 +287,7 @@ class ControllerNode:
         def decoded() -> ControllerNode:
             fields = _read(data)
             epoch = fields.get("kraftControllerEpoch", -1)
-            return cls(BrokerId(int(fields["brokerid"])), int(fields.get("timestamp", -1)), int(epoch))
+            return cls(BrokerId(_int32(fields["brokerid"])), int(fields.get("timestamp", -1)), int(epoch))
 
         return _reading(CONTROLLER, decoded)
 
@@ -299,7 +307,7 @@ class ControllerEpoch:
     @classmethod
     def decode(cls, data: bytes | None) -> ControllerEpoch:
         """Text, no JSON."""
-        return _reading(CONTROLLER_EPOCH, lambda: cls(int(_some(data))))
+        return _reading(CONTROLLER_EPOCH, lambda: cls(_int32(_some(data))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,14 +384,21 @@ class TopicAssignment:
 
     @classmethod
     def decode(cls, topic: str, data: bytes | None) -> TopicAssignment:
-        """Versions 1 (tools before 2.4: partitions only), 2 and 3; no id when the writer knew none."""
+        """Versions 1 (tools before 2.4: partitions only), 2 and 3; no id when the writer knew none.
+
+        ``MalformedNode`` also when a partition has no replicas, or one of them twice.
+        """
 
         def decoded() -> TopicAssignment:
             fields = _read(data)
             topic_id = fields.get("topic_id")
+            partitions = _replicas(fields["partitions"])
+            for partition, replicas in partitions.items():
+                if partition < 0 or not replicas or len(set(replicas)) < len(replicas):
+                    raise MalformedNode(f"partition {partition} cannot lie on {list(replicas)}")
             return cls(
                 topic=topic,
-                partitions=_replicas(fields["partitions"]),
+                partitions=partitions,
                 topic_id=None if topic_id is None else TopicId(uuid_of(topic_id)),
                 adding_replicas=_replicas(fields.get("adding_replicas") or {}),
                 removing_replicas=_replicas(fields.get("removing_replicas") or {}),
@@ -420,10 +435,10 @@ class PartitionState:
         def decoded() -> PartitionState:
             fields = _read(data)
             return cls(
-                leader=BrokerId(int(fields["leader"])),
-                isr=tuple(BrokerId(int(replica)) for replica in fields["isr"]),
-                leader_epoch=LeaderEpoch(int(fields["leader_epoch"])),
-                controller_epoch=int(fields["controller_epoch"]),
+                leader=BrokerId(_int32(fields["leader"])),
+                isr=tuple(BrokerId(_int32(replica)) for replica in fields["isr"]),
+                leader_epoch=LeaderEpoch(_int32(fields["leader_epoch"])),
+                controller_epoch=_int32(fields["controller_epoch"]),
                 leader_recovery_state=int(fields.get("leader_recovery_state", 0)),
             )
 
@@ -478,10 +493,14 @@ class ConfigChange:
         def decoded() -> ConfigChange:
             fields = _read(data)
             if fields["version"] == 1:
-                return cls(f"{fields['entity_type']}/{fields['entity_name']}")
-            if fields["version"] == 2:
-                return cls(str(fields["entity_path"]))
-            raise MalformedNode(f"version {fields['version']} of a change does not exist")
+                found = cls(f"{fields['entity_type']}/{fields['entity_name']}")
+            elif fields["version"] == 2:
+                found = cls(str(fields["entity_path"]))
+            else:
+                raise MalformedNode(f"version {fields['version']} of a change does not exist")
+            kind, _, entity = found.entity_path.partition("/")
+            checked(config_path(kind, entity))
+            return found
 
         return _reading(CONFIG_CHANGES, decoded)
 
@@ -529,7 +548,7 @@ class ReassignPartitions:
         def decoded() -> ReassignPartitions:
             return cls(
                 {
-                    TopicPartition(str(entry["topic"]), int(entry["partition"])): _brokers(entry["replicas"])
+                    TopicPartition(str(entry["topic"]), _int32(entry["partition"])): _brokers(entry["replicas"])
                     for entry in _read(data)["partitions"]
                 }
             )
@@ -592,7 +611,7 @@ class LogDirEvent:
 
         def decoded() -> LogDirEvent:
             fields = _read(data)
-            return cls(BrokerId(int(fields["broker"])), int(fields.get("event", 1)))
+            return cls(BrokerId(_int32(fields["broker"])), int(fields.get("event", 1)))
 
         return _reading(LOG_DIR_EVENTS, decoded)
 
@@ -627,7 +646,7 @@ class ProducerIdBlock:
 
         def decoded() -> ProducerIdBlock:
             fields = _read(data)
-            return cls(BrokerId(int(fields["broker"])), int(fields["block_start"]), int(fields["block_end"]))
+            return cls(BrokerId(_int32(fields["broker"])), int(fields["block_start"]), int(fields["block_end"]))
 
         return _reading(LATEST_PRODUCER_ID_BLOCK, decoded)
 
@@ -663,8 +682,16 @@ _Decoded = TypeVar("_Decoded")
 def _reading(path: str, decoded: Callable[[], _Decoded]) -> _Decoded:
     try:
         return decoded()
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise MalformedNode(f"{path}: {error}") from error
+
+
+def _int32(value: Any) -> int:
+    """A number that goes into messages; ``MalformedNode`` when they could not carry it."""
+    number = int(value)
+    if not -(1 << 31) <= number < 1 << 31:
+        raise MalformedNode(f"{number} is not a number of 32 bits")
+    return number
 
 
 def _some(data: bytes | None) -> bytes:
@@ -675,6 +702,9 @@ def _some(data: bytes | None) -> bytes:
 
 def _read(data: bytes | None) -> dict[str, Any]:
     fields = json.loads(_some(data))
+    if b"\\u" in _some(data):
+        # Half a surrogate pair is text that can neither be written nor sent.
+        _written(fields)
     if not isinstance(fields, dict):
         raise MalformedNode("not an object")
     return fields
@@ -685,15 +715,15 @@ def _written(fields: Mapping[str, Any]) -> bytes:
 
 
 def _brokers(ids: list[Any]) -> tuple[BrokerId, ...]:
-    return tuple(BrokerId(int(broker_id)) for broker_id in ids)
+    return tuple(BrokerId(_int32(broker_id)) for broker_id in ids)
 
 
 def _replicas(fields: Mapping[str, list[Any]]) -> dict[int, tuple[BrokerId, ...]]:
-    return {int(partition): _brokers(ids) for partition, ids in fields.items()}
+    return {_int32(partition): _brokers(ids) for partition, ids in fields.items()}
 
 
 def _partitions(fields: Mapping[str, Any]) -> tuple[TopicPartition, ...]:
-    return tuple(TopicPartition(str(entry["topic"]), int(entry["partition"])) for entry in fields["partitions"])
+    return tuple(TopicPartition(str(entry["topic"]), _int32(entry["partition"])) for entry in fields["partitions"])
 
 
 def _written_partitions(partitions: tuple[TopicPartition, ...]) -> bytes:

@@ -17,7 +17,9 @@ from pykafka_broker.zk.nodes import (
     CLUSTER_ID,
     BrokerRegistration,
     ClusterId,
+    MalformedNode,
     broker_path,
+    brokers_among,
     persistent_paths,
     uuid_text,
 )
@@ -61,15 +63,14 @@ async def generate_broker_id(coordination: Coordination, reserved_max_id: int = 
 
 
 async def registrations(coordination: Coordination) -> dict[BrokerId, tuple[BrokerRegistration, int]]:
-    """All live brokers with their epochs (the ``czxid`` of each node)."""
+    """All live brokers whose nodes make sense, with their epochs (the ``czxid`` of each node)."""
     found: dict[BrokerId, tuple[BrokerRegistration, int]] = {}
-    for name in await coordination.children(BROKER_IDS):
-        broker_id = BrokerId(int(name))
+    for broker_id in brokers_among(await coordination.children(BROKER_IDS)):
         try:
             node = await coordination.read(broker_path(broker_id))
-        except NoNode:
+            found[broker_id] = (BrokerRegistration.decode(broker_id, node.data), node.stat.czxid)
+        except (NoNode, MalformedNode):
             continue
-        found[broker_id] = (BrokerRegistration.decode(broker_id, node.data), node.stat.czxid)
     return found
 
 

@@ -68,6 +68,23 @@ async def test_a_topic_that_an_old_tool_wrote_gets_an_id(tmp_path: Path) -> None
         assert broker.leaderships.leader(T0).log.topic_id == topic_id
 
 
+@pytest.mark.parametrize(
+    "data", [b"", b"[" * 5000, b'{"version":3,"partitions":{"0":[]}}', b'{"partitions":{"0":[1e999]}}']
+)
+async def test_topics_and_brokers_that_make_no_sense_are_passed_over(tmp_path: Path, data: bytes) -> None:
+    async with lone_broker(tmp_path) as broker:
+        with trio.fail_after(5):
+            await make(broker, "t")
+            await broker.tree.create(nodes.topic_path("bad"), data)
+            await broker.tree.replace(nodes.topic_path("t"), data)
+            for name in ("7", "abc", "\N{SUPERSCRIPT TWO}", "99999999999"):
+                await broker.tree.create(f"{nodes.BROKER_IDS}/{name}", data)
+            await broker.tree.create(nodes.REASSIGN_PARTITIONS, data)
+            await make(broker, "later")
+        assert broker.leaderships.leader(T0).leader_epoch == 0
+        assert list(broker.metadata.brokers) == [ME]
+
+
 async def test_partitions_that_an_old_tool_added_are_led_and_the_id_is_put_back(tmp_path: Path) -> None:
     async with lone_broker(tmp_path) as broker:
         with trio.fail_after(5):

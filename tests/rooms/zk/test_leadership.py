@@ -149,6 +149,18 @@ async def test_a_term_ends_when_somebody_deletes_the_post(tree: Coordination) ->
     assert candidate.terms == [Term(1, 1), Term(2, 2)]
 
 
+async def test_a_post_that_makes_no_sense_is_waited_out(tree: Coordination) -> None:
+    candidate = Candidate(ONE)
+    await tree.create(CONTROLLER, b"nonsense")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(candidate.stand, tree)
+        await candidate.until(lambda: candidate.learned == [NO_BROKER])
+        await tree.delete(CONTROLLER)
+        await candidate.until(lambda: candidate.leads)
+        nursery.cancel_scope.cancel()
+    assert candidate.terms == [Term(1, 1)]
+
+
 async def test_the_next_in_line_takes_over_when_the_controller_s_session_ends(sessions: Sessions) -> None:
     first, second = Candidate(ONE), Candidate(TWO)
     async with sessions() as two, trio.open_nursery() as nursery:

@@ -93,6 +93,9 @@ def test_a_listener_may_be_named_otherwise_than_its_protocol() -> None:
         b'{"version":5,"endpoints":["A://h:x"]}',
         b'{"version":5,"endpoints":["A://h:1"],"listener_security_protocol_map":{"B":"SSL"}}',
         b'{"version":5}',
+        b'{"version":5,"endpoints":["PLAINTEXT://h:99999999999"]}',
+        b"[" * 5000,
+        b'{"version":5,"endpoints":["PLAINTEXT://h:1"],"rack":"\\ud800"}',
     ],
 )
 def test_a_registration_that_makes_no_sense_is_malformed(data: bytes | None) -> None:
@@ -128,6 +131,29 @@ def test_topics_of_older_tools_are_read() -> None:
     assert TopicAssignment.decode("t", second) == TopicAssignment("t", {0: (ONE,)}, None, {0: (ONE,)})
 
 
+@pytest.mark.parametrize(
+    "partitions",
+    ['{"0":[]}', '{"0":[1,2,1]}', '{"-1":[1]}', '{"0":[99999999999]}', '{"99999999999":[1]}', '{"0":[1e999]}', "null"],
+)
+def test_a_topic_whose_partitions_cannot_lie_anywhere_is_malformed(partitions: str) -> None:
+    with pytest.raises(MalformedNode):
+        TopicAssignment.decode("t", f'{{"version":3,"partitions":{partitions}}}'.encode())
+
+
+def test_numbers_that_no_message_could_carry_are_malformed() -> None:
+    state = b'{"controller_epoch":3,"leader":1,"version":1,"leader_epoch":99999999999,"isr":[1]}'
+    for decode, data in ((PartitionState.decode, state), (ControllerEpoch.decode, b"99999999999")):
+        with pytest.raises(MalformedNode):
+            decode(data)
+
+
+def test_brokers_are_found_among_names_that_are_none() -> None:
+    assert nodes.brokers_among(["10", "2", "abc", "-3", "1.5", "01", "\N{SUPERSCRIPT TWO}", "9999999999", ""]) == [
+        2,
+        10,
+    ]
+
+
 def test_a_partition_state_is_written_as_kafka_3_9_writes_it() -> None:
     state = PartitionState(ONE, (ONE, TWO), LeaderEpoch(5), 3)
     assert state.encode() == b'{"controller_epoch":3,"leader":1,"version":1,"leader_epoch":5,"isr":[1,2]}'
@@ -154,6 +180,12 @@ def test_a_change_of_settings_is_written_in_version_2_and_read_in_both() -> None
     assert ConfigChange.decode(ConfigChange("users/<default>").encode()) == ConfigChange("users/<default>")
     with pytest.raises(MalformedNode):
         ConfigChange.decode(b'{"version":3,"entity_path":"topics/t"}')
+
+
+@pytest.mark.parametrize("path", ["topics/", "topics", "", "../x", "topics//t", "topics/t\\u0000", "brokers/.."])
+def test_a_change_of_what_cannot_be_a_node_is_malformed(path: str) -> None:
+    with pytest.raises(MalformedNode):
+        ConfigChange.decode(f'{{"version":2,"entity_path":"{path}"}}'.encode())
 
 
 def test_the_cluster_s_own_nodes_are_written_as_kafka_3_9_writes_them() -> None:

@@ -61,6 +61,16 @@ async def test_a_broker_s_epoch_is_the_transaction_that_made_its_node(tree: Coor
     assert await registrations(tree) == {ONE: (registration, epoch)}
 
 
+async def test_what_is_no_registration_is_passed_over(tree: Coordination) -> None:
+    await prepare(tree)
+    registration = broker(ONE)
+    epoch = await Registrar(registration).register(tree)
+    await tree.create("/brokers/ids/abc", b"{}")
+    await tree.create("/brokers/ids/7", b"nonsense")
+    assert await registrations(tree) == {ONE: (registration, epoch)}
+    await check_endpoints(tree, registration)
+
+
 async def test_registering_twice_in_a_session_changes_nothing(tree: Coordination) -> None:
     await prepare(tree)
     registrar = Registrar(broker(ONE))
