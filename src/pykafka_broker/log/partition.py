@@ -11,11 +11,12 @@ fails the partition goes offline and refuses everything with KAFKA_STORAGE_ERROR
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pykafka_broker.log import lookups, partition_metadata, retention
 from pykafka_broker.log.compaction import KEYS_LIMIT, Compacted, Dirt, compact, measure
+from pykafka_broker.log.copies import OffsetsOutOfOrder, copies
 from pykafka_broker.log.disk import Buffer, Disk
 from pykafka_broker.log.epochs import Epochs
 from pykafka_broker.log.loading import EPOCHS_FILE, Loaded, Loading, Note, marker_in, replay
@@ -37,8 +38,7 @@ from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import NO_TOPIC_ID, TopicId, TopicPartition
 from pykafka_broker.model.outcome import Fact, Level
 from pykafka_broker.model.time import Millis
-from pykafka_broker.wire.batch import MAGIC, BatchHeader, CorruptBatch, EndMarker, TruncatedBatch, patch
-from pykafka_broker.wire.formats import crc_is_right, headers
+from pykafka_broker.wire.batch import MAGIC, BatchHeader, EndMarker, patch
 from pykafka_broker.wire.pieces import FilePieces
 
 if TYPE_CHECKING:
@@ -58,10 +58,6 @@ def _from(header: BatchHeader, log_end_offset: int) -> BatchHeader:
     """
     begin = max(log_end_offset, header.last_offset - FARTHEST)
     return header._replace(base_offset=begin, last_offset_delta=header.last_offset - begin)
-
-
-class OffsetsOutOfOrder(ValueError):
-    """A leader sent batches that do not follow the end of this log."""
 
 
 class PartitionLog:
@@ -289,28 +285,13 @@ class PartitionLog:
         )
 
     def _append_copies(self, now: Millis, batches: Buffer) -> Appended:
-        view = memoryview(batches)
-        found = []
-        with suppress(TruncatedBatch):
-            # A leader cuts its answer off anywhere.
-            for position, header in headers(view):
-                found.append((header, view[position : position + header.size_bytes]))
+        found, begins_within = copies(
+            batches, self.partition, log_start_offset=self.log_start_offset, log_end_offset=self.log_end_offset
+        )
         if not found:
             return Appended(self.log_end_offset, self.log_end_offset - 1, -1, self.log_start_offset)
         first = found[0][0]
-        begins_within = (
-            first.base_offset < self.log_end_offset < first.next_offset and self.log_start_offset == self.log_end_offset
-        )
-        expected = first.base_offset if begins_within else self.log_end_offset
-        for header, batch in found:
-            if header.base_offset < expected:
-                raise OffsetsOutOfOrder(f"{self.partition} ends at {expected}, the leader sent {header.base_offset}")
-            if not crc_is_right(batch):
-                raise CorruptBatch(f"Record is corrupt (stored crc = {header.crc}) in topic partition {self.partition}")
-            expected = header.next_offset
         if begins_within:
-            # Records were deleted up to the middle of a batch, and the batch is still whole at the leader
-            # (``Partition.appendRecordsToFollowerOrFutureReplica``).
             self.restart_at(first.base_offset, now)
         for header, batch in found:
             if header.magic < MAGIC:
