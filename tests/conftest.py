@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -33,13 +34,12 @@ def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ensemble]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """How many states of files after a crash the tests of this run have opened."""
-    tried = sum(
-        value
-        for reports in terminalreporter.stats.values()
-        for report in reports
-        for name, value in getattr(report, "user_properties", ())
-        if name == "crash points" and report.when == "call"
-    )
-    if tried:
-        terminalreporter.write_line(f"{tried:,} crash points tried")
+    """How many states of files, after a crash or with damage, the tests of this run have opened."""
+    tried = Counter[str]()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, count in getattr(report, "user_properties", ()):
+                if name in ("crash points", "damaged files") and report.when == "call":
+                    tried[name] += count
+    for name, count in sorted(tried.items()):
+        terminalreporter.write_line(f"{count:,} {name} tried")

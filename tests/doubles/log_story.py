@@ -61,7 +61,7 @@ class Promise:
     @property
     def may_have_holes(self) -> bool:
         """Between a cut and the marks that tell of it, and between a deletion of old segments and a sync, files may be
-        back that had been removed (decision 12).
+        back that had been removed (decision 13).
         """
         return self.is_cut or self.is_expired
 

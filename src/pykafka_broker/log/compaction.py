@@ -20,8 +20,8 @@ from pykafka_broker.log.producers import Producers
 from pykafka_broker.log.segment import CLEANED, SWAP, Segment
 from pykafka_broker.log.segments import SegmentSettings, create_segment
 from pykafka_broker.model.time import Millis
-from pykafka_broker.wire.batch import Record
-from pykafka_broker.wire.formats import header_at, records
+from pykafka_broker.wire.batch import BatchHeader, CorruptBatch, Record
+from pykafka_broker.wire.formats import crc_is_right, header_at, records
 
 KEYS_LIMIT = 500_000
 """Keys one round may remember, some 100 MB; what does not fit is left to the next round."""
@@ -185,8 +185,7 @@ def _newest_offsets(
     transactions = CleanedTransactions(aborted)
     known_up_to = dirt.first_dirty
     for segment in scope:
-        for position, header in segment.batches(dirt.first_dirty):
-            batch = segment.read(position, header.size_bytes)
+        for header, batch in _sound(segment, dirt.first_dirty):
             if header.is_control:
                 transactions.end(header, batch)
             elif not transactions.is_aborted(header):
@@ -205,9 +204,20 @@ def _newest_offsets(
     return newest, known_up_to, dirt.end
 
 
+def _sound(segment: Segment, start: int) -> Iterator[tuple[BatchHeader, bytes]]:
+    """The batches of a segment; ``CorruptBatch`` for a wrong one, which nobody could tell once it is written anew."""
+    end = segment.base_offset
+    for position, header in segment.batches(start):
+        batch = segment.read(position, header.size_bytes)
+        if header.base_offset < end or not segment.has_room_for(header.last_offset) or not crc_is_right(batch):
+            raise CorruptBatch(f"{segment.name} is damaged at byte {position}")
+        end = header.next_offset
+        yield header, batch
+
+
 def _clean_into(new: Segment, old: Segment, batch_filter: BatchFilter) -> Generator[int, None, None]:
-    for position, header in old.batches(old.base_offset):
-        kept = batch_filter.keep(header, old.read(position, header.size_bytes))
+    for header, batch in _sound(old, old.base_offset):
+        kept = batch_filter.keep(header, batch)
         if kept.batch is not None:
             left = header_at(kept.batch)
             new.append(kept.batch, left.last_offset, left.max_timestamp)

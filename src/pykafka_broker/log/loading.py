@@ -120,6 +120,10 @@ class Loading:
         if not clean:
             self._doubt_what_does_not_join(segments, suspects)
         end = self._recover(segments, suspects, sizes, end, clean=clean, recovery_point=recovery_point)
+        if clean and end < log_start_offset:
+            # Nothing can be lost after a clean shutdown: the checkpoint is damaged.
+            self._say("LogStartSenseless", Level.WARNING, log_end_offset=end, log_start_offset=log_start_offset)
+            log_start_offset = 0
         if end < log_start_offset:
             # Unflushed data is lost and with it everything that was not deleted yet.
             self._say("LogLost", Level.WARNING, log_end_offset=end, log_start_offset=log_start_offset)
@@ -260,7 +264,9 @@ class Loading:
         found = set()
         for segment, following in zip(segments, [*segments[1:], None], strict=True):
             unflushed = not clean and (following is None or following.base_offset > recovery_point)
-            is_indexed = all(file_name(segment.base_offset, suffix) in sizes for suffix in (INDEX, TIME_INDEX))
+            # Kafka before 0.10 had no time indexes.
+            is_timed = file_name(segment.base_offset, TIME_INDEX) in sizes or _is_older_than_batches(segment, following)
+            is_indexed = file_name(segment.base_offset, INDEX) in sizes and is_timed
             if unflushed or not is_indexed or not segment.has_sound_aborted():
                 found.add(segment.base_offset)
         return found
@@ -457,7 +463,10 @@ def _is_older_than_batches(segment: Segment, following: Segment | None) -> bool:
     """
     if following is None or not following.size_bytes or not segment.size_bytes:
         return False
-    return segment.batch_at(0).magic < MAGIC and following.batch_at(0).magic < MAGIC
+    try:
+        return segment.batch_at(0).magic < MAGIC and following.batch_at(0).magic < MAGIC
+    except CorruptBatch:
+        return False
 
 
 def marker_in(header: BatchHeader, batch: bytes | bytearray | memoryview) -> EndMarker | None:

@@ -548,8 +548,7 @@ class PartitionLog:
         if self._segments.active.base_offset == base_offset:
             return
         if self._synced_cuts != self._cuts:
-            # A power cut could bring back what was cut off, just in front of the new segment. It is rare enough to wait
-            # for the device here.
+            # A power cut could bring back what was cut off, in front of the new segment. Rare enough to wait here.
             self._disk.sync(self._segments.active.files())
             self._synced_cuts = self._cuts
         self._unsynced.add(self._snapshots.write(base_offset, self._producers))
@@ -590,9 +589,7 @@ class PartitionLog:
         )
 
     def adopt(self, done: Compacted, now: Millis) -> bool:
-        """Put compacted segments, which are settled, in the place of theirs; false if those were deleted or cut
-        meanwhile. The directory should be synced soon.
-        """
+        """Put settled segments in the place of theirs, false if those have gone meanwhile; sync the directory then."""
         with self._disk_failures():
             mine = {id(segment) for segment in self._segments}
             if done.cuts != self._cuts or any(id(old) not in mine for group in done.groups for old in group.old):

@@ -51,9 +51,15 @@ def walk(
         at = position - chunk_start
         if at + HEADER_BYTES > len(chunk):
             chunk, chunk_start, at = disk.read(name, position, min(look_bytes, end - position)), position, 0
-        header = header_at(chunk, at)
+        try:
+            header = header_at(chunk, at)
+        except CorruptBatch as problem:
+            raise type(problem)(f"{name} is damaged at byte {position}: {problem.message}") from None
         if position + header.size_bytes > end:
-            raise TruncatedBatch(f"A record batch of {header.size_bytes} bytes has only {end - position} left")
+            raise TruncatedBatch(
+                f"{name} is damaged at byte {position}: a record batch of {header.size_bytes} bytes has only "
+                f"{end - position} left"
+            )
         yield position, header
         position += header.size_bytes
 
@@ -348,7 +354,7 @@ class Segment:
             # Zeros, as a power cut may leave, or Apache Kafka in a file that it has made longer than needed.
             return None
         try:
-            if told and not self._is_timed(greatest):
+            if (told and not self._is_timed(greatest)) or not self._is_aborted_below(offset):
                 return None
             for position, header in walk(self._disk, self.name, start, self.size_bytes):
                 if position == start and entries and header.last_offset != self.base_offset + indexed:
@@ -364,6 +370,14 @@ class Segment:
         except CorruptBatch:
             return None
         return (position, end, position - start, greatest) if end == offset else None
+
+    def _is_aborted_below(self, offset: int) -> bool:
+        """Whether the last marker below ``offset`` that the index of aborted transactions names is one."""
+        below = [entry for entry in self.aborted.entries if entry.last_offset < offset]
+        if not below:
+            return True
+        found = self.find(below[-1].last_offset)
+        return found is not None and found[1].is_control and found[1].producer_id == below[-1].producer_id
 
     def _is_timed(self, entry: tuple[int, int]) -> bool:
         """Whether the batch that an entry of the time index names has that timestamp."""

@@ -26,7 +26,7 @@ from pykafka_broker.model.names import TopicPartition
 from pykafka_broker.model.outcome import Fact, Level
 from pykafka_broker.model.time import Millis
 from pykafka_broker.store import checkpoints
-from pykafka_broker.store.directories import DirectoryError, Found, LogDirectory
+from pykafka_broker.store.directories import DamagedCheckpoint, DirectoryError, Found, LogDirectory
 from pykafka_broker.store.files import FileDisk
 from pykafka_broker.store.meta import Meta
 from pykafka_broker.store.worker import Worker
@@ -150,10 +150,22 @@ class LogOpening:
                 directory.open()
                 found = directory.find()
                 directory.claim(self._mine, self._now)
-                marks = {name: directory.read_checkpoint(name) for name in checkpoints.ALL}
+                marks = {name: self._marks_in(directory, name) for name in checkpoints.ALL}
                 claimed.append(_Work(directory, found, marks))
         self._raise_if_none_is_left()
         return claimed
+
+    def _marks_in(self, directory: LogDirectory, name: str) -> dict[TopicPartition, int]:
+        """A checkpoint; one that makes no sense counts as empty (``LogManager.loadLogs``).
+
+        Without recovery points everything is checked after a crash, without log starts logs begin with their first
+        segment, without high watermarks these are found out by replication, without cleaned offsets all is dirty.
+        """
+        try:
+            return directory.read_checkpoint(name)
+        except DamagedCheckpoint as problem:
+            self._say("CheckpointDamaged", Level.WARNING, problem=str(problem))
+            return {}
 
     async def _open_all(self, work: _Work, worker: Worker, threads: int) -> None:
         """Every partition in a log directory, and every copy of one that is on its way there."""

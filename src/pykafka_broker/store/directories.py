@@ -42,6 +42,10 @@ class DirectoryError(Exception):
     """A log directory cannot be used; the sentence is for the person who started the broker."""
 
 
+class DamagedCheckpoint(DirectoryError):
+    """A checkpoint makes no sense; what it said can be found out again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A directory's partitions: live ones, and leftovers that wait to be removed."""
@@ -232,12 +236,14 @@ class LogDirectory:
     # checkpoints
 
     def read_checkpoint(self, name: str) -> dict[TopicPartition, int]:
-        """Offsets by partition; ``DirectoryError`` for a file that makes no sense (fatal, as in Kafka)."""
+        """Offsets by partition; ``DamagedCheckpoint`` for a file that makes no sense, otherwise ``DirectoryError``."""
         try:
             return checkpoints.decode((self.path / name).read_bytes())
         except FileNotFoundError:
             return {}
-        except (ValueError, IndexError, OSError) as problem:
+        except (ValueError, IndexError) as problem:
+            raise DamagedCheckpoint(f"{self.path / name} makes no sense: {problem}") from problem
+        except OSError as problem:
             raise DirectoryError(f"Cannot read {self.path / name}: {problem}") from problem
 
     def write_checkpoint(self, name: str, offsets: Mapping[TopicPartition, int]) -> None:

@@ -12,7 +12,7 @@ from pykafka_broker.log.compaction import Compacted, Dirt, compact
 from pykafka_broker.log.partition import Isolation, Origin
 from pykafka_broker.model.errors import KafkaError
 from pykafka_broker.model.time import Millis
-from pykafka_broker.wire.batch import Record, build
+from pykafka_broker.wire.batch import CorruptBatch, Record, build
 from pykafka_broker.wire.compression import Codec
 from pykafka_broker.wire.formats import headers, records
 from pykafka_broker.wire.message_set import build_message_set
@@ -371,3 +371,19 @@ def test_records_without_a_time_are_never_overdue() -> None:
     sample.put_old(1, (b"a", b"3"))
     sample.log.roll(sample.now)
     assert sample.dirt() is not None
+
+
+@pytest.mark.parametrize("at", [1, 23, 70])
+def test_a_damaged_batch_is_not_written_anew_as_if_it_were_right(at: int) -> None:
+    """Its offset, its header, its records: with a new checksum nobody could tell any more."""
+    sample = SampleLog(cleanup_policy=("compact",), min_cleanable_dirty_ratio=0.0)
+    for index in range(4):
+        sample.append(b"%d" % index)
+    sample.log.roll(sample.now)
+    disk = sample.disk
+    assert isinstance(disk, MemoryDisk)
+    disk.files[f"{0:020d}.log"][disk.sizes()[f"{0:020d}.log"] // 2 + at] ^= 0x10
+    dirt = sample.log.dirt(sample.now, 0)
+    assert dirt is not None
+    with pytest.raises(CorruptBatch, match=r"00000000000000000000.log is damaged at byte"):
+        list(sample.log.compaction(dirt, sample.now))

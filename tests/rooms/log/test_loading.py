@@ -503,3 +503,9 @@ def test_what_of_a_swap_was_not_complete_is_removed_before_what_tells_so(sample:
             sample.opened(clean=False, recovery_point=8)
         disk.fail_after(None)
         assert sample.opened(clean=False, recovery_point=8).segments[0].max_timestamp == (1_000, 0)
+
+
+def test_a_log_start_behind_the_end_is_not_believed_after_a_clean_shutdown(sample: SampleLog) -> None:
+    log = sample.opened(clean=True, log_start_offset=700)
+    assert (log.log_start_offset, log.log_end_offset) == (0, 10)
+    assert sample.said("LogStartSenseless")

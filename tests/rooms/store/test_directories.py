@@ -11,7 +11,13 @@ import pytest
 from pykafka_broker.device import DEVICE
 from pykafka_broker.model.names import TopicPartition
 from pykafka_broker.store.checkpoints import HIGH_WATERMARKS
-from pykafka_broker.store.directories import DirectoryError, LogDirectory, deleted_name, has_room_for_future
+from pykafka_broker.store.directories import (
+    DamagedCheckpoint,
+    DirectoryError,
+    LogDirectory,
+    deleted_name,
+    has_room_for_future,
+)
 from pykafka_broker.store.files import OpenFiles
 from pykafka_broker.store.meta import Meta
 
@@ -34,7 +40,7 @@ def test_a_directory_is_made_if_it_is_not_there(directory: LogDirectory) -> None
 def test_a_directory_is_held_by_one_process(directory: LogDirectory) -> None:
     program = (
         "import sys; from pathlib import Path\n"
-        "from pykafka_broker.store.directories import DirectoryError, LogDirectory\n"
+        "from pykafka_broker.store.directories import DamagedCheckpoint, DirectoryError, LogDirectory\n"
         "from pykafka_broker.store.files import OpenFiles\n"
         "try: LogDirectory(Path(sys.argv[1]), OpenFiles()).open()\n"
         "except DirectoryError as error: sys.exit(str(error))\n"
@@ -154,14 +160,14 @@ def test_a_partition_is_moved_away_and_removed_later(directory: LogDirectory) ->
     assert directory.find().deleted == ()
 
 
-def test_checkpoints_are_kept_and_garbage_is_fatal(directory: LogDirectory) -> None:
+def test_checkpoints_are_kept_and_garbage_is_told_with_its_file(directory: LogDirectory) -> None:
     assert directory.read_checkpoint(HIGH_WATERMARKS) == {}
     directory.make_checkpoints()
     assert directory.read_checkpoint(HIGH_WATERMARKS) == {}
     directory.write_checkpoint(HIGH_WATERMARKS, {TopicPartition("orders", 0): 5})
     assert directory.read_checkpoint(HIGH_WATERMARKS) == {TopicPartition("orders", 0): 5}
     (directory.path / HIGH_WATERMARKS).write_text("nonsense")
-    with pytest.raises(DirectoryError, match=HIGH_WATERMARKS):
+    with pytest.raises(DamagedCheckpoint, match=f"{HIGH_WATERMARKS} makes no sense"):
         directory.read_checkpoint(HIGH_WATERMARKS)
 
 
