@@ -143,10 +143,10 @@ def _import(parsed: argparse.Namespace) -> int:
                 "Settings of topics are not in log directories. So that nothing is deleted, records are kept for ever "
                 "until retention.ms says otherwise; topics that were compacted stay so."
             )
-        start = f"pykafka-broker start --override log.dirs={','.join(parsed.directories)}"
+        settings = f"--override broker.id={found.broker_id} --override log.dirs={','.join(parsed.directories)}"
         if parsed.yes:
             trio.run(adopt, found, wall_clock)
-            print(f"Written. Start it with: {start}")
+            print(f"Written. Start it with: pykafka-broker start {settings}")
         else:
             print(f"Nothing has been changed. With --yes it is written to {paths[0] / 'coordination.tree'}.")
     except CannotAdopt as refused:

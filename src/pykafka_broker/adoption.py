@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from pykafka_broker.config.broker import BrokerSettings
 from pykafka_broker.houses import CannotStart, open_house
@@ -26,7 +26,7 @@ from pykafka_broker.runtime.topics import internal_configs
 from pykafka_broker.store import checkpoints
 from pykafka_broker.store.directories import CLEAN, LOCK, DirectoryError, LogDirectory
 from pykafka_broker.store.files import FileDisk, OpenFiles
-from pykafka_broker.store.meta import Meta
+from pykafka_broker.store.meta import FILE
 from pykafka_broker.store.worker import Worker
 from pykafka_broker.zk import nodes, producer_ids, registration
 from pykafka_broker.zk.port import Coordination, Create, NoNode, Replace
@@ -82,14 +82,15 @@ class Survey:
     """All that was found in some log directories."""
 
     paths: tuple[Path, ...]
-    meta: Meta
+    broker_id: int
+    cluster_id: str | None
     topics: Mapping[str, FoundTopic]
     is_clean: bool
 
     def lines(self) -> Iterator[str]:
         """The same for people."""
         end = "shut down in good order" if self.is_clean else "not shut down in good order: its first start recovers it"
-        whose = f"broker {self.meta.broker_id} of {_cluster(self.meta)}"
+        whose = f"broker {self.broker_id} of {_cluster(self.cluster_id)}"
         yield f"{', '.join(map(str, self.paths))}: {whose}, {end}"
         width = max(map(len, self.topics), default=0)
         for topic in self.topics.values():
@@ -106,7 +107,7 @@ class Survey:
 
 def survey(paths: Sequence[Path]) -> Survey:
     """Look at log directories, which no broker may be using meanwhile; ``CannotAdopt`` says why they will not do."""
-    metas: dict[Path, Meta] = {}
+    owners: dict[Path, tuple[int, str | None]] = {}
     topics: dict[str, FoundTopic] = {}
     where: dict[TopicPartition, Path] = {}
     is_clean = True
@@ -115,52 +116,60 @@ def survey(paths: Sequence[Path]) -> Survey:
             if not path.is_dir():
                 raise CannotAdopt(f"{path} is no directory")
             directory = LogDirectory(path, OpenFiles())
-            if not (path / LOCK).exists():
-                stack.callback((path / LOCK).unlink)
+            is_new_lock = not (path / LOCK).exists()
             try:
                 directory.open()
                 stack.callback(directory.close)
-                metas[path] = _meta(directory)
+                if is_new_lock:
+                    stack.callback((path / LOCK).unlink)
+                owners[path] = _whose(directory)
                 found = directory.find().partitions
                 cleaned = directory.read_checkpoint(checkpoints.CLEANER)
-            except DirectoryError as problem:
-                raise CannotAdopt(str(problem)) from problem
-            is_clean = is_clean and (path / CLEAN).exists()
-            for partition, place in sorted(found.items()):
-                if partition in where:
-                    raise CannotAdopt(f"{partition} is in {where[partition]} and in {place}; one of the two has to go")
-                where[partition] = place
-                topic = topics.setdefault(partition.topic, FoundTopic(partition.topic))
-                topic.was_compacted = topic.was_compacted or partition in cleaned
-                _note(topic, partition, _look(directory.disk(partition), place))
-    meta = _common(metas)
+                is_clean = is_clean and (path / CLEAN).exists()
+                for partition, place in sorted(found.items()):
+                    if partition in where:
+                        raise CannotAdopt(
+                            f"{partition} is in {where[partition]} and in {place}; one of the two has to go"
+                        )
+                    where[partition] = place
+                    topic = topics.setdefault(partition.topic, FoundTopic(partition.topic))
+                    topic.was_compacted = topic.was_compacted or partition in cleaned
+                    _note(topic, partition, _look(directory.disk(partition), place))
+            except (DirectoryError, OSError) as problem:
+                raise CannotAdopt(" ".join(str(problem).split())) from problem
+    broker_id, cluster_id = _common(owners)
     for topic in topics.values():
         _insist_on_all(topic)
-    return Survey(tuple(paths), meta, dict(sorted(topics.items())), is_clean)
+    return Survey(tuple(paths), broker_id, cluster_id, dict(sorted(topics.items())), is_clean)
 
 
-def _cluster(meta: Meta) -> str:
-    return "a cluster without an id" if meta.cluster_id is None else f"cluster {meta.cluster_id}"
+def _cluster(cluster_id: str | None) -> str:
+    return "a cluster without an id" if cluster_id is None else f"cluster {cluster_id}"
 
 
-def _meta(directory: LogDirectory) -> Meta:
+def _whose(directory: LogDirectory) -> tuple[int, str | None]:
     meta = directory.meta()
+    path = directory.path
     if meta is None:
-        raise CannotAdopt(f"{directory.path} has no meta.properties: no broker has kept its log there")
-    if meta.broker_id < 0:
-        raise CannotAdopt(f"{directory.path}/meta.properties names no broker.id")
-    return meta
+        raise CannotAdopt(f"{path} has no {FILE}: no broker has kept its log there")
+    if meta.version != 0:
+        raise CannotAdopt(f"{path}/{FILE} has version {meta.version}: it is of a broker without ZooKeeper (KRaft)")
+    if meta.broker_id is None or meta.broker_id < 0:
+        raise CannotAdopt(f"{path}/{FILE} names no broker.id")
+    return meta.broker_id, meta.cluster_id
 
 
-def _common(metas: Mapping[Path, Meta]) -> Meta:
-    first, meta = next(iter(metas.items()))
-    for path, other in metas.items():
-        if other != meta:
+def _common(owners: Mapping[Path, tuple[int, str | None]]) -> tuple[int, str | None]:
+    """The broker and the cluster that all directories belong to; before Kafka 0.10.1 clusters had no id."""
+    first, (broker_id, cluster_id) = next(iter(owners.items()))
+    for path, (other_id, other_cluster) in owners.items():
+        cluster_id = cluster_id or other_cluster
+        if other_id != broker_id or (other_cluster or cluster_id) != cluster_id:
             raise CannotAdopt(
-                f"{first} belongs to broker {meta.broker_id} of {_cluster(meta)}, {path} to broker "
-                f"{other.broker_id} of {_cluster(other)}"
+                f"{first} belongs to broker {broker_id} of {_cluster(cluster_id)}, {path} to broker {other_id} of "
+                f"{_cluster(other_cluster)}"
             )
-    return meta
+    return broker_id, cluster_id
 
 
 def _note(topic: FoundTopic, partition: TopicPartition, found: Found) -> None:
@@ -221,21 +230,20 @@ async def adopt(found: Survey, clock: Clock) -> None:
 
 async def _write(tree: Coordination, found: Survey) -> None:
     changes: list[Create | Replace] = []
-    cluster_id = found.meta.cluster_id
     try:
         known = nodes.ClusterId.decode((await tree.read(nodes.CLUSTER_ID)).data).cluster_id
     except NoNode:
-        if cluster_id is not None:  # before Kafka 0.10.1 there was none: the first start makes one up
-            await tree.ensure(nodes.CLUSTER)
-            changes.append(Create(nodes.CLUSTER_ID, nodes.ClusterId(cluster_id).encode()))
+        await tree.ensure(nodes.CLUSTER)
+        cluster_id = found.cluster_id or nodes.uuid_text(uuid4())
+        changes.append(Create(nodes.CLUSTER_ID, nodes.ClusterId(cluster_id).encode()))
     else:
-        if cluster_id not in (None, known):
-            raise CannotAdopt(f"{found.paths[0]} has a tree of cluster {known} already, not of {cluster_id}")
+        if found.cluster_id not in (None, known):
+            raise CannotAdopt(f"{found.paths[0]} has a tree of cluster {known} already, not of {found.cluster_id}")
     there = set(await tree.children(nodes.TOPICS)) & set(found.topics)
     if there:
         raise CannotAdopt(f"{found.paths[0]} has been taken over already: its tree knows {', '.join(sorted(there))}")
     for topic in found.topics.values():
-        changes += _topic(topic, BrokerId(found.meta.broker_id))
+        changes += _topic(topic, BrokerId(found.broker_id))
     changes += await _producer_ids(tree, found)
     await tree.together(changes)
 
@@ -263,5 +271,5 @@ async def _producer_ids(tree: Coordination, found: Survey) -> list[Replace]:
     end = (highest // producer_ids.BLOCK_SIZE + 1) * producer_ids.BLOCK_SIZE + _MARGIN_IDS - 1
     if highest < 0 or (latest is not None and latest.block_end >= end):
         return []
-    block = nodes.ProducerIdBlock(BrokerId(found.meta.broker_id), end - producer_ids.BLOCK_SIZE + 1, end)
+    block = nodes.ProducerIdBlock(BrokerId(found.broker_id), end - producer_ids.BLOCK_SIZE + 1, end)
     return [Replace(nodes.LATEST_PRODUCER_ID_BLOCK, block.encode(), node.stat.version)]

@@ -170,8 +170,9 @@ class _Broker:
     async def open(self) -> AsyncIterator[None]:
         """Everything that must be there before anybody is told of us: identity, settings, logs, open ports."""
         await registration.prepare(self.house)
-        stored = self.keeper.stored_meta()
         try:
+            stored = self.keeper.stored_meta()
+            await self._insist_on_a_tree(stored)
             self.cluster_id = await registration.cluster_id(self.house, os.urandom)
             self.me = self.metadata.me = await self._broker_id(stored)
             await self.configs.load(self.me)
@@ -185,11 +186,26 @@ class _Broker:
             with trio.CancelScope(shield=True):
                 await self.keeper.close()
 
+    async def _insist_on_a_tree(self, stored: Meta | None) -> None:
+        """Refuse directories that a cluster has used of which an embedded tree knows nothing.
+
+        Nothing has been written to the tree by then, so that it can still be made of what is in them.
+        """
+        if self.settings.has_zookeeper or await registration.knows_its_cluster(self.house):
+            return
+        if (stored is not None and stored.cluster_id) or self.keeper.holds_partitions():
+            whose = f"cluster {stored.cluster_id}" if stored is not None and stored.cluster_id else "another broker"
+            paths = " ".join(self.settings.directories)
+            raise CannotStart(
+                f"log.dirs belongs to {whose}, whose topics a broker without ZooKeeper has to be told once: "
+                f"pykafka-broker import {paths}"
+            )
+
     async def _broker_id(self, stored: Meta | None) -> BrokerId:
         """The id that is set, the one this data directory had before, or a new one (``getOrGenerateBrokerId``)."""
         if self.settings.broker_id >= 0:
             return BrokerId(self.settings.broker_id)
-        if stored is not None and stored.broker_id >= 0:
+        if stored is not None and stored.broker_id is not None:
             return BrokerId(stored.broker_id)
         if not self.settings.broker_id_generation_enable:
             raise CannotStart("broker.id is not set, and broker.id.generation.enable=false")

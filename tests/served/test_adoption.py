@@ -13,6 +13,7 @@ import trio
 
 from pykafka_broker import Broker
 from pykafka_broker.adoption import CannotAdopt, adopt, survey
+from pykafka_broker.houses import CannotStart
 from pykafka_broker.log.partition_metadata import encode
 from pykafka_broker.model.names import TopicId
 from pykafka_broker.runtime.clock import wall_clock
@@ -68,7 +69,7 @@ async def test_what_is_found_is_told_and_nothing_is_touched(orphan: Path) -> Non
     before = {path: path.read_bytes() for path in orphan.rglob("*") if path.is_file()}
     found = survey([orphan])
     first, *topics = found.lines()
-    assert f"broker {found.meta.broker_id} of cluster {found.meta.cluster_id}" in first
+    assert f"broker {found.broker_id} of cluster {found.cluster_id}" in first
     assert "shut down in good order" in first
     assert [line.split()[:3] for line in topics] == [["clicks", "1", "partition,"], ["orders", "3", "partitions,"]]
     assert all(line.endswith("gets retention.ms=-1") for line in topics)
@@ -83,13 +84,36 @@ async def test_what_was_taken_over_is_served_under_its_old_ids_and_nothing_is_de
         assert {topic.name: topic.topic_id for topic in metadata.topics} == {
             name: topic.topic_id for name, topic in found.topics.items()
         }
-        assert metadata.cluster_id == found.meta.cluster_id
+        assert metadata.cluster_id == found.cluster_id
         assert await ends(client, "orders", 3) == [2, 0, 1]
         await produce(client, "orders", 1)
         assert await ends(client, "orders", 3) == [2, 1, 1]
         # Whoever asks for a producer id gets one that nobody in these files has had.
         told = await client.asks(4, messages.InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=1000))
         assert told.producer_id > 54_321 + 10_000
+
+
+async def test_a_start_before_that_is_refused_and_spoils_nothing(orphan: Path) -> None:
+    found = survey([orphan])
+    for _ in range(2):
+        with pytest.raises(CannotStart) as refused:
+            async with Broker(data_dir=orphan):
+                pass
+        assert str(refused.value) == (
+            f"log.dirs belongs to cluster {found.cluster_id}, whose topics a broker without ZooKeeper has to be told "
+            f"once: pykafka-broker import {orphan}"
+        )
+    await adopt(survey([orphan]), wall_clock)
+    async with Broker(data_dir=orphan) as broker, connected(broker) as client:
+        assert await ends(client, "orders", 3) == [2, 0, 1]
+
+
+async def test_partitions_of_which_nobody_knows_whose_they_are_are_not_served_unawares(orphan: Path) -> None:
+    (orphan / "meta.properties").unlink()
+    with pytest.raises(CannotStart, match=r"log\.dirs belongs to another broker, whose topics"):
+        async with Broker(data_dir=orphan):
+            pass
+    assert not (orphan / "meta.properties").exists()
 
 
 async def test_nothing_is_taken_over_twice(orphan: Path) -> None:
@@ -102,8 +126,8 @@ async def test_a_tree_of_another_cluster_is_left_alone(orphan: Path) -> None:
     properties = orphan / "meta.properties"
     found = survey([orphan])
     await adopt(found, wall_clock)
-    properties.write_text(properties.read_text().replace(found.meta.cluster_id, "another-cluster-of-22-x"))
-    with pytest.raises(CannotAdopt, match=f"a tree of cluster {found.meta.cluster_id} already"):
+    properties.write_text(properties.read_text().replace(found.cluster_id, "another-cluster-of-22-x"))
+    with pytest.raises(CannotAdopt, match=f"a tree of cluster {found.cluster_id} already"):
         await adopt(survey([orphan]), wall_clock)
 
 
@@ -126,6 +150,19 @@ def of_kraft(data: Path) -> None:
     (data / "meta.properties").write_text("version=1\nnode.id=1\ncluster.id=abc\n")
 
 
+def without_broker(data: Path) -> None:
+    (data / "meta.properties").write_text("version=0\ncluster.id=abc\n")
+
+
+def with_rubbish_for_meta(data: Path) -> None:
+    (data / "meta.properties").write_text("broker.id=x\n")
+
+
+def with_something_in_the_place_of_a_file(data: Path) -> None:
+    (data / "orders-2" / "partition.metadata").unlink()
+    (data / "orders-2" / "partition.metadata").mkdir()
+
+
 def with_a_hole(data: Path) -> None:
     shutil.rmtree(data / "orders-1")
 
@@ -146,7 +183,10 @@ def with_a_foreign_directory(data: Path) -> None:
     ("spoil", "why"),
     [
         (without_meta, "has no meta.properties: no broker has kept its log there"),
-        (of_kraft, "version 1 belongs to a broker without ZooKeeper"),
+        (of_kraft, "has version 1: it is of a broker without ZooKeeper"),
+        (without_broker, "meta.properties names no broker.id"),
+        (with_rubbish_for_meta, "Error while reading meta.properties file .*: Unable to read broker.id as a base-10"),
+        (with_something_in_the_place_of_a_file, "Is a directory: .*orders-2/partition.metadata"),
         (with_a_hole, "of orders there are partitions up to 2, but not 1: another broker has them"),
         (with_two_ids, "orders-2 belongs to the topic id AAAAAAAAAAAAAAAAAAAABw, other partitions"),
         (with_rubbish_for_an_id, "partition.metadata cannot be read"),
@@ -179,9 +219,11 @@ async def test_directories_have_to_belong_together(orphan: Path, tmp_path: Path)
     for path in twin.glob("*-*"):
         if path.is_dir():
             shutil.rmtree(path)
+    properties = twin / "meta.properties"
+    # Brokers on their way to KRaft give each directory an id of its own.
+    properties.write_text(properties.read_text() + "directory.id=zsIimwXkQiayGNJxGW9uUA\n")
     found = survey([orphan, twin])
     assert len(found.topics) == 2
-    properties = twin / "meta.properties"
-    properties.write_text(properties.read_text().replace(f"broker.id={found.meta.broker_id}", "broker.id=77"))
+    properties.write_text(properties.read_text().replace(f"broker.id={found.broker_id}", "broker.id=77"))
     with pytest.raises(CannotAdopt, match=r"data belongs to broker \d+ .*twin to broker 77"):
         survey([orphan, twin])

@@ -330,6 +330,54 @@ def test_a_second_broker_on_the_same_directory_is_refused(tmp_path: Path) -> Non
     assert len(ended.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("stored", "why"),
+    [
+        ("broker.id=7\ncluster.id={cluster}\n", "Stored node id 7 doesn't match previous node id 0 in {path}. If you "),
+        ("broker.id=0\ncluster.id=another\n", "Invalid cluster.id in: {path}. Expected {cluster}, but read another"),
+        ("version=1\nnode.id=0\ncluster.id={cluster}\n", "Found unexpected version in {path}. ZK-based brokers that "),
+    ],
+)
+@pytest.mark.parametrize("name", ["one", "two"])
+def test_a_directory_of_somebody_else_is_refused_in_one_line(tmp_path: Path, stored: str, why: str, name: str) -> None:
+    directories = f"log.dirs={tmp_path / 'one'},{tmp_path / 'two'}"
+    with started(tmp_path, directories, "broker.id=0"):
+        pass
+    path = tmp_path / name / "meta.properties"
+    (cluster,) = re.findall(r"cluster\.id=(.*)", path.read_text())
+    path.write_text(stored.format(cluster=cluster))
+    listener = ("--override", "listeners=PLAINTEXT://127.0.0.1:0")
+    ended = run("start", *listener, "--override", directories, "--override", "broker.id=0")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("pykafka-broker: " + why.format(cluster=cluster, path=path))
+    assert path.read_text() == stored.format(cluster=cluster)
+
+
+def test_a_directory_without_its_tree_is_told_of_and_taken_over_when_asked(tmp_path: Path) -> None:
+    data = tmp_path / "pykafka-data"
+    with started(tmp_path, "broker.id=7"):
+        pass
+    tree = data / "coordination.tree"
+    tree.unlink()
+    refused = run("start", "--override", "listeners=PLAINTEXT://127.0.0.1:0", cwd=tmp_path)
+    assert refused.returncode == 1
+    (line,) = refused.stderr.splitlines()
+    assert line.endswith("has to be told once: pykafka-broker import ./pykafka-data")
+    before = tree.read_bytes()
+    looked = run("import", str(data))
+    assert looked.returncode == 0
+    assert looked.stdout.splitlines()[-1] == f"Nothing has been changed. With --yes it is written to {tree}."
+    assert tree.read_bytes() == before
+    taken = run("import", "--yes", str(data))
+    assert (taken.returncode, taken.stderr) == (0, "")
+    command = f"pykafka-broker start --override broker.id=7 --override log.dirs={data}"
+    assert taken.stdout.splitlines()[-1] == f"Written. Start it with: {command}"
+    with started(tmp_path, "broker.id=7", f"log.dirs={data}") as broker:
+        assert broker.ready.startswith("pykafka-broker ready broker.id=7 ")
+        assert broker.ends(signal.SIGTERM) == 0
+
+
 def test_a_broker_that_serves_is_well_and_one_that_is_not_there_is_not(tmp_path: Path) -> None:
     with started(tmp_path) as broker:
         found = run("health", f"127.0.0.1:{broker.port}")

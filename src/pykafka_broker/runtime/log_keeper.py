@@ -129,13 +129,22 @@ class LogKeeper:
 
     def stored_meta(self) -> Meta | None:
         """Take the directories' locks and read whose they are, before the broker knows its id; None if all are new."""
-        found: Meta | None = None
-        for directory in self._directories:
-            directory.open()
-            known = directory.meta()
-            if known is not None and (found is None or found.broker_id == -1):
-                found = known
-        return found
+        known = [meta for directory in self._directories if (meta := self._stored_in(directory)) is not None]
+        if not known:
+            return None
+        broker_ids = (meta.broker_id for meta in known if meta.broker_id is not None)
+        return Meta(next(broker_ids, None), next((meta.cluster_id for meta in known if meta.cluster_id), None))
+
+    def _stored_in(self, directory: LogDirectory) -> Meta | None:
+        directory.open()
+        try:
+            return directory.meta()
+        except OSError:
+            return None  # `open` finds the same and takes the directory offline
+
+    def holds_partitions(self) -> bool:
+        """Whether there are partitions in the directories, whoever has written them."""
+        return any(directory.find().partitions for directory in self._directories)
 
     async def open(self, mine: Meta) -> None:
         """Claim the directories and open every partition in them, recovering those that were not closed cleanly."""

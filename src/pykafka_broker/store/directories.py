@@ -99,35 +99,27 @@ class LogDirectory:
     # whose it is
 
     def meta(self) -> Meta | None:
-        """What ``meta.properties`` says; None for a fresh directory."""
+        """What ``meta.properties`` says; None for a fresh directory, ``OSError`` if it cannot be read or understood."""
+        path = self.path / meta_properties.FILE
         try:
-            return meta_properties.decode((self.path / meta_properties.FILE).read_bytes())
+            return meta_properties.decode(path.read_bytes())
         except FileNotFoundError:
             return None
-        except (ValueError, OSError) as problem:
-            raise DirectoryError(f"Cannot use {self.path / meta_properties.FILE}: {problem}") from problem
+        except meta_properties.UnreadableMeta as problem:
+            raise OSError(f"Error while reading {meta_properties.FILE} file {path}: {problem}") from problem
 
     def claim(self, mine: Meta, now_ms: int) -> None:
-        """Make the directory this broker's; ``DirectoryError`` if it is somebody else's."""
+        """Make the directory this broker's; ``DirectoryError`` if it is somebody else's, ``OSError`` as ``meta``."""
         known = self.meta()
         if known is None:
             self._write(meta_properties.FILE, meta_properties.encode(mine, now_ms))
             return
-        if known.cluster_id not in (None, mine.cluster_id):
-            raise DirectoryError(
-                f"The Cluster ID {mine.cluster_id} doesn't match stored clusterId Some({known.cluster_id}) in "
-                f"{meta_properties.FILE} in {self.path}. The broker is trying to join the wrong cluster. Configured "
-                "zookeeper.connect may be wrong."
-            )
-        if known.broker_id not in (-1, mine.broker_id):
-            raise DirectoryError(
-                f"Configured broker.id {mine.broker_id} doesn't match stored broker.id Some({known.broker_id}) in "
-                f"{meta_properties.FILE} in {self.path}. If you moved your data, make sure your configured broker.id "
-                "matches. If you intend to create a new broker, you should remove all data in your data directories "
-                "(log.dirs)."
-            )
-        if known.broker_id == -1 or known.cluster_id is None:
-            self._write(meta_properties.FILE, meta_properties.encode(mine, now_ms))
+        try:
+            completed = known.completed(mine, str(self.path / meta_properties.FILE))
+        except meta_properties.NotMine as problem:
+            raise DirectoryError(str(problem)) from problem
+        if completed != known:
+            self._write(meta_properties.FILE, meta_properties.encode(completed, now_ms))
 
     # whether it was left in good order
 

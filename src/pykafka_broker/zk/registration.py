@@ -40,6 +40,15 @@ async def prepare(coordination: Coordination) -> None:
         await coordination.ensure(path)
 
 
+async def knows_its_cluster(coordination: Coordination) -> bool:
+    """Whether a broker has been here before."""
+    try:
+        await coordination.read(CLUSTER_ID)
+    except NoNode:
+        return False
+    return True
+
+
 async def cluster_id(coordination: Coordination, random_bytes: Callable[[int], bytes]) -> str:
     """The cluster's id, 22 characters; the first broker makes it of 16 random bytes."""
     try:

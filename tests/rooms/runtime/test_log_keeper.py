@@ -171,6 +171,33 @@ async def test_whose_directory_it_is_is_known_before_it_is_opened(broker: Broker
     await keeper.close()
 
 
+async def test_whose_they_are_is_put_together_from_all_directories(tmp_path: Path) -> None:
+    broker = Broker(tmp_path, count=3)
+    for path, text in zip(broker.paths, ("cluster.id=cluster-a\n", "broker.id=x\n", "broker.id=1\n"), strict=True):
+        path.mkdir(exist_ok=True)
+        (path / "meta.properties").write_text(text)
+    keeper = broker.keeper()
+    assert keeper.stored_meta() == MINE
+    await keeper.close()
+
+
+async def test_a_directory_that_does_not_tell_whose_it_is_is_offline_and_the_others_serve(tmp_path: Path) -> None:
+    broker = Broker(tmp_path, count=2)
+    async with broker.started() as keeper:
+        fill(keeper)
+    meta = broker.paths[1] / "meta.properties"
+    meta.write_text("version=9\n")
+    async with broker.started() as keeper:
+        assert [usage.is_offline for usage in keeper.usage()] == [False, True]
+        assert keeper.get(ORDERS) is not None
+    assert meta.read_text() == "version=9\n"
+    (broker.paths[0] / "meta.properties").write_text("version=9\n")
+    keeper = broker.keeper()
+    with pytest.raises(DirectoryError, match=r"none of the specified log dirs can be used: .*version number 9"):
+        await keeper.open(MINE)
+    await keeper.close()
+
+
 async def test_new_logs_go_where_there_are_fewest(tmp_path: Path) -> None:
     broker = Broker(tmp_path, count=2)
     async with broker.started() as keeper:

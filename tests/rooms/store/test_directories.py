@@ -62,13 +62,15 @@ def test_a_fresh_directory_becomes_the_brokers_own(directory: LogDirectory) -> N
 
 def test_a_directory_of_another_cluster_is_refused(directory: LogDirectory) -> None:
     directory.claim(MINE, 0)
-    with pytest.raises(DirectoryError, match="The Cluster ID cluster-b doesn't match stored clusterId Some"):
+    with pytest.raises(DirectoryError, match="Expected cluster-b, but read cluster-a"):
         directory.claim(Meta(1, "cluster-b"), 0)
 
 
 def test_a_directory_of_another_broker_is_refused(directory: LogDirectory) -> None:
     directory.claim(MINE, 0)
-    with pytest.raises(DirectoryError, match=r"Configured broker\.id 2 doesn't match stored broker\.id Some\(1\)"):
+    with pytest.raises(
+        DirectoryError, match=r"Stored node id 1 doesn't match previous node id 2 in .*/meta.properties"
+    ):
         directory.claim(Meta(2, "cluster-a"), 0)
 
 
@@ -82,6 +84,13 @@ def test_a_directory_that_has_no_broker_yet_gets_one(directory: LogDirectory) ->
     (directory.path / "meta.properties").write_text("version=0\ncluster.id=cluster-a\n")
     directory.claim(MINE, 0)
     assert directory.meta() == MINE
+
+
+def test_a_file_that_makes_no_sense_fails_the_directory_and_is_left_as_it_is(directory: LogDirectory) -> None:
+    (directory.path / "meta.properties").write_text("broker.id=x\n")
+    with pytest.raises(OSError, match=r"Error while reading meta.properties file .*: Unable to read broker.id"):
+        directory.claim(MINE, 0)
+    assert (directory.path / "meta.properties").read_text() == "broker.id=x\n"
 
 
 def test_the_mark_of_a_clean_shutdown_is_taken_once(directory: LogDirectory) -> None:
