@@ -124,7 +124,13 @@ class Cluster:
                 )
             ],
         )
-        (answer,) = (await self.ask(leader, 9, body)).responses[0].partition_responses
+        with trio.fail_after(10):
+            while True:
+                (answer,) = (await self.ask(leader, 9, body)).responses[0].partition_responses
+                if answer.error_code != ErrorCode.UNKNOWN_TOPIC_OR_PARTITION:
+                    break
+                # The leader has yet to hear what another broker knows already.
+                await trio.lowlevel.checkpoint()
         assert answer.error_code == ErrorCode.NONE
         return int(answer.base_offset)
 
