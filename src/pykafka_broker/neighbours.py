@@ -174,10 +174,16 @@ class Neighbours:
             if self._is_alone:
                 # Apache Kafka goes on asking; but there is nobody to whom anything could be handed.
                 return
-            try:
-                response = await self.channel.ask_once("ControlledShutdown", _CONTROLLED_SHUTDOWN, request)
-            except Unreachable as error:
-                log.warning("controlled shutdown: the controller cannot be asked: %s", error)
+            response = None
+            with trio.move_on_after(settings.controller_socket_timeout_ms / 1000):
+                try:
+                    response = await self.channel.ask_once("ControlledShutdown", _CONTROLLED_SHUTDOWN, request)
+                except Unreachable as error:
+                    log.warning("controlled shutdown: the controller cannot be asked: %s", error)
+                    continue
+            if response is None:
+                # This broker itself, perhaps, which can decide nothing while ZooKeeper is away.
+                log.warning("controlled shutdown: the controller has not answered in time")
                 continue
             left = [f"{one.topic_name}-{one.partition_index}" for one in response.remaining_partitions]
             if not response.error_code and not left:

@@ -17,7 +17,7 @@ from pykafka_broker.wire import messages
 from pykafka_broker.wire.batch import Record, build, records
 from pykafka_broker.wire.formats import headers
 from pykafka_broker.zk.session import open_ensemble
-from tests.cluster.zookeeper import ZooKeeper
+from tests.cluster.zookeeper import ZooKeeper, running_zookeeper
 from tests.served.conftest import connected
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -28,10 +28,12 @@ _chroots = itertools.count(1)
 class Cluster:
     """Brokers on one chroot, each with a data directory that outlives it."""
 
-    def __init__(self, connect: str, root: Path, nursery: trio.Nursery) -> None:
+    def __init__(self, connect: str, root: Path, nursery: trio.Nursery, **more: Any) -> None:
+        """``more`` are properties with ``_`` for each dot."""
         self.connect = connect
         self._root = root
         self._nursery = nursery
+        self._more = {key.replace("_", "."): value for key, value in more.items()}
         self._stops: dict[int, trio.Event] = {}
         self._ended: dict[int, trio.Event] = {}
         self.brokers: dict[int, Broker] = {}
@@ -47,6 +49,7 @@ class Cluster:
                 "offsets.topic.num.partitions": 1,
                 "offsets.topic.replication.factor": 3,
                 "min.insync.replicas": 2,
+                **self._more,
             }
             await self._nursery.start(self._run, number, Broker(properties, data_dir=self._root / str(number)))
 
@@ -185,6 +188,20 @@ async def test_a_leader_that_stops_hands_over_and_comes_back_into_sync(cluster: 
         # A new leader shows what is committed once its followers have told it.
         while await cluster.read("orders", found.leader_id) != [b"before", b"meanwhile"]:
             await trio.lowlevel.checkpoint()
+
+
+async def test_a_controller_stops_even_while_zookeeper_is_away(tmp_path: Path, nursery: trio.Nursery) -> None:
+    (tmp_path / "zookeeper").mkdir()
+    with running_zookeeper(tmp_path / "zookeeper") as zookeeper:
+        limits = {"controller_socket_timeout_ms": 500, "controlled_shutdown_retry_backoff_ms": 100}
+        cluster = Cluster(zookeeper.connect, tmp_path, nursery, **limits)
+        await cluster.start(0, 1)
+        request = messages.MetadataRequest(topics=[])
+        controller = (await cluster.ask(0, 9, request)).controller_id
+        zookeeper.kill()
+        with trio.fail_after(20):
+            await cluster.stop(controller)
+            await cluster.stop(1 - controller)
 
 
 async def test_the_controller_may_stop(cluster: Cluster) -> None:
