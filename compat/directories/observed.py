@@ -65,7 +65,7 @@ def _partition(port: int, topic: str, index: int) -> dict[str, Any]:
         "greatest time": _offset(port, topic, index, _MAX_TIMESTAMP),
         "times": {
             time: _offset(port, topic, index, time)
-            for moment in times[:: 1 + len(times) // 12]
+            for moment in times[:: 1 + len(times) // 8]
             for time in (moment - 1, moment, moment + 1)
         },
         "epochs": [_epoch_end(port, topic, index, epoch) for epoch in range(_EPOCHS)],
