@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 # Clients and their machines have races of their own: what fails is tried once more, and the report counts it.
 # What was acknowledged and is not there is never tried again: that once is once too often.
-LOSS := (?m)^(AssertionError:)? *(lost|doubled|invented|out of order|hole): 
+LOSS := (?m)^(AssertionError:)? *(lost|doubled|invented|out of order|out of sequence|hole): 
 COMPAT := $(PYTEST) -m compat -p no:randomly --reruns 1 --rerun-except '$(LOSS)' tests compat
 FAST := not slow and not cluster and not compat
 

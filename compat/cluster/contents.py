@@ -12,16 +12,17 @@ from typing import Final
 
 from confluent_kafka import Consumer, TopicPartition
 
-from compat.cluster.history import Generation, Outcome, Partition, Position, Record, Stored
+from compat.cluster.history import Batch, Generation, Outcome, Partition, Position, Record, Stored
 from pykafka_broker.group.records import GroupRecord, OffsetRecord, decode
+from pykafka_broker.wire.batch import HEADER_BYTES, read_header
 
 OFFSETS: Final = "__consumer_offsets"
 _PATIENCE_S: Final = 60.0
 _VERSION_BYTES: Final = 2
 
 
-def outcome(bootstrap: str, topic: str, group: str) -> Outcome:
-    """What a topic holds, and what was written down of a group."""
+def outcome(bootstrap: str, topic: str, group: str, folders: Mapping[Partition, Path]) -> Outcome:
+    """What a topic holds, and what was written down of a group; `folders` are where its partitions' leaders keep it."""
     content = {
         partition: [Stored(offset, _record(value)) for offset, _, value in found]
         for partition, found in read(bootstrap, topic).items()
@@ -35,7 +36,8 @@ def outcome(bootstrap: str, topic: str, group: str) -> Outcome:
             generations.append(Generation(group, note.value.generation, owned))
         elif isinstance(note, OffsetRecord) and note.group_id == group and note.committed is not None:
             positions.append(Position(group, Partition(*note.partition), note.committed.offset))
-    return Outcome(content, generations, positions)
+    batches = {partition: list(_batches(folder)) for partition, folder in folders.items()}
+    return Outcome(content, generations, positions, batches)
 
 
 def read(bootstrap: str, topic: str) -> dict[Partition, list[tuple[int, bytes, bytes]]]:
@@ -93,6 +95,21 @@ def _sum(folder: Path) -> tuple[int, str]:
         digest.update(data)
         size += len(data)
     return size, digest.hexdigest()[:12]
+
+
+def _batches(folder: Path) -> Iterator[Batch]:
+    """What a partition's segments are made of; a batch that is being written may be there in part, and is left out."""
+    for segment in sorted(folder.glob("*.log")):
+        data = segment.read_bytes()
+        position = 0
+        while position + HEADER_BYTES <= len(data):
+            header = read_header(data, position)
+            position += header.size_bytes
+            if position > len(data) or header.size_bytes < HEADER_BYTES:
+                break
+            offsets = (header.base_offset, header.last_offset)
+            sequences = (header.base_sequence, header.last_sequence)
+            yield Batch(offsets, header.producer_id, header.producer_epoch, sequences)
 
 
 def _record(value: bytes) -> Record:

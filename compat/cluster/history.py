@@ -7,6 +7,7 @@ waits or reads: histories may as well be made by hand.
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import NamedTuple
 
 _SHOWN = 10
 """So many problems of a kind are told in full."""
+_LAST_SEQUENCE = 0x7FFFFFFF
 
 
 class Partition(NamedTuple):
@@ -98,6 +100,16 @@ class Generation(NamedTuple):
     owned: Mapping[str, tuple[Partition, ...]]
 
 
+class Batch(NamedTuple):
+    """What a producer wrote into a partition in one go, and as who: the broker knows him by his id and his epoch, and
+    what he has sent by its sequences. Both ends are included."""
+
+    offsets: tuple[int, int]
+    producer: int
+    epoch: int
+    sequences: tuple[int, int]
+
+
 class Position(NamedTuple):
     """Where a coordinator wrote down that a group stands."""
 
@@ -133,12 +145,22 @@ class Outcome:
     """In the order in which they were written."""
     positions: Sequence[Position] = ()
     """In the order in which they were written."""
+    batches: Mapping[Partition, Sequence[Batch]] = field(default_factory=dict)
+    """What the content came in, as far as it is known, in the order of the offsets."""
+
+    def author(self, partition: Partition, offset: int) -> tuple[int, int] | None:
+        """Id and epoch of the producer as whom a record was written, if known."""
+        batches = self.batches.get(partition, ())
+        at = bisect.bisect_right(batches, offset, key=lambda batch: batch.offsets[0]) - 1
+        if at < 0 or offset > batches[at].offsets[1]:
+            return None
+        return batches[at].producer, batches[at].epoch
 
 
 def problems(history: History, outcome: Outcome) -> list[str]:
     """What is wrong, each with the record and the offset; nothing if every promise was kept."""
     found: list[str] = []
-    for look in (_lost, _invented, _doubled, _out_of_order, _holes, _misread, _shared, _gone_back):
+    for look in (_lost, _invented, _doubled, _out_of_sequence, _out_of_order, _holes, _misread, _shared, _gone_back):
         of_a_kind = list(look(history, outcome))
         found += of_a_kind[:_SHOWN]
         if len(of_a_kind) > _SHOWN:
@@ -206,24 +228,55 @@ def _invented(history: History, outcome: Outcome) -> Iterator[str]:
 
 
 def _doubled(history: History, outcome: Outcome) -> Iterator[str]:
-    seen: dict[Record, str] = {}
+    seen: dict[Record, Place] = {}
     for partition, content in outcome.content.items():
         for offset, record in content:
-            place = f"{partition}@{offset}"
-            if record in seen and record.producer not in history.repeating:
-                yield f"doubled: {record} is at {seen[record]} and at {place}"
-            seen.setdefault(record, place)
+            before = seen.setdefault(record, (partition, offset))
+            if before == (partition, offset) or record.producer in history.repeating:
+                continue
+            if not _is_sent_anew(outcome, before, (partition, offset)):
+                yield f"doubled: {record} is at {before[0]}@{before[1]} and at {partition}@{offset}"
+
+
+def _is_sent_anew(outcome: Outcome, first: Place, second: Place) -> bool:
+    """Whether a record that is in two places was written as two producers. librdkafka, told by a new leader that a
+    sequence is missing while an older request is still with the old one, goes on in a new epoch and sends the older one
+    again in it, with any broker (confluentinc/librdkafka#4953). A broker cannot know that it is the same record."""
+    authors = outcome.author(*first), outcome.author(*second)
+    return None not in authors and authors[0] != authors[1]
+
+
+def _out_of_sequence(_: History, outcome: Outcome) -> Iterator[str]:
+    """What a broker answers for: each producer's sequences, as long as he has one epoch, follow each other."""
+    for partition, batches in outcome.batches.items():
+        newest: dict[tuple[int, int], Batch] = {}
+        for batch in batches:
+            if batch.producer < 0:
+                continue
+            before = newest.get((batch.producer, batch.epoch))
+            if before is not None and batch.sequences[0] != (before.sequences[1] + 1) & _LAST_SEQUENCE:
+                yield (
+                    f"out of sequence: producer {batch.producer} in epoch {batch.epoch} wrote {batch.sequences} at "
+                    f"{partition}@{batch.offsets[0]} after {before.sequences} at {partition}@{before.offsets[0]}"
+                )
+            newest[batch.producer, batch.epoch] = batch
 
 
 def _out_of_order(history: History, outcome: Outcome) -> Iterator[str]:
     for partition, content in outcome.content.items():
         newest: dict[str, Stored] = {}
+        places: dict[Record, Place] = {}
         for stored in content:
-            record = stored.record
+            record, place = stored.record, (partition, stored.offset)
             before = newest.get(record.producer)
+            first = places.setdefault(record, place)
             if before is None or before.record.number < record.number:
                 newest[record.producer] = stored
-            elif record.producer not in history.repeating and before.record != record:
+            elif (
+                record.producer not in history.repeating
+                and before.record != record
+                and not _is_sent_anew(outcome, first, place)
+            ):
                 yield (
                     f"out of order: {record} at {partition}@{stored.offset} comes after "
                     f"{before.record} at {partition}@{before.offset}"

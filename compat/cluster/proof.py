@@ -17,7 +17,7 @@ from typing import Final
 from kazoo.client import KazooClient
 
 from compat.cluster.contents import OFFSETS, differences, outcome
-from compat.cluster.history import Failed, Partition, problems, silences, undelivered
+from compat.cluster.history import Failed, Outcome, Partition, problems, silences, undelivered
 from compat.cluster.links import ZOOKEEPER, Links
 from compat.cluster.loads import CONFLUENT, KINDS, Loads
 from compat.cluster.servers import Cluster, Member, cluster, own_ensemble
@@ -179,11 +179,18 @@ class Proof:
     def check(self) -> None:
         """Raises `AssertionError` with everything that is wrong by now."""
         told = self.loads.read().heard_so_far()
-        held = outcome(self.cluster.bootstrap, TOPIC, GROUP)
+        held = self._held()
         # What was sent meanwhile may be there already, what was heard meanwhile need not be.
         told.sent |= self.loads.read().sent
         found = problems(told, held)
         assert not found, "\n".join(found)
+
+    def _held(self) -> Outcome:
+        folders = {
+            Partition(TOPIC, index): self.cluster.members[leader].data_dir / f"{TOPIC}-{index}"
+            for index, leader in self.cluster.leaders(TOPIC).items()
+        }
+        return outcome(self.cluster.bootstrap, TOPIC, GROUP, folders)
 
     def failed_since(self, begun: float) -> list[Failed]:
         """What clients could not hide from their programs after this moment."""
@@ -196,7 +203,7 @@ class Proof:
     def finish(self) -> None:
         """Let the producers end, the group read everything and leave; then look at all there is, on every replica."""
         self.loads.end_writers()
-        held = outcome(self.cluster.bootstrap, TOPIC, GROUP)
+        held = self._held()
         until(
             lambda: not undelivered(self.loads.read(), held, TOPIC),
             what="the group to get everything: " + "; ".join(undelivered(self.loads.read(), held, TOPIC)),

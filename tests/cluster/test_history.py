@@ -6,6 +6,7 @@ from compat.cluster.history import (
     UNTOLD,
     Acknowledged,
     Assigned,
+    Batch,
     Committed,
     Delivered,
     Generation,
@@ -106,6 +107,36 @@ def test_a_record_that_is_there_twice_is_doubled_unless_its_producer_may_repeat_
     assert problems(history, outcome) == ["doubled: a.0 is at t-0@0 and at t-0@1"]
     history.repeating.add("a")
     assert problems(history, outcome) == []
+
+
+def test_a_record_that_its_producer_sent_again_in_another_epoch_is_not_the_brokers_fault() -> None:
+    content_twice = content(a(0), a(1), a(0), a(1), a(2))
+    first, again = Batch((0, 1), 7, 0, (0, 1)), Batch((2, 4), 7, 1, (0, 2))
+    history = told((a(0), ONE, 0))
+    history.sent |= {a(1), a(2)}
+    assert problems(history, Outcome({ONE: content_twice}, batches={ONE: [first, again]})) == []
+    same_epoch = Outcome({ONE: content_twice}, batches={ONE: [first, again._replace(epoch=0, sequences=(2, 4))]})
+    assert problems(history, same_epoch) == [
+        "doubled: a.0 is at t-0@0 and at t-0@2",
+        "doubled: a.1 is at t-0@1 and at t-0@3",
+        "out of order: a.0 at t-0@2 comes after a.1 at t-0@1",
+    ]
+
+
+def test_a_producer_s_sequences_follow_each_other_within_an_epoch() -> None:
+    def found(*batches: Batch) -> list[str]:
+        return problems(History(), Outcome({}, batches={ONE: batches}))
+
+    first = Batch((0, 1), 7, 0, (0x7FFFFFFE, 0x7FFFFFFF))
+    assert found(first, Batch((2, 2), 8, 0, (5, 5)), Batch((3, 3), 7, 0, (0, 0)), Batch((4, 4), 7, 1, (0, 0))) == []
+    assert found(Batch((0, 0), -1, -1, (-1, -1)), Batch((1, 1), -1, -1, (-1, -1))) == []
+    told_of = "out of sequence: producer 7 in epoch 0 wrote"
+    assert found(first, first._replace(offsets=(2, 3))) == [
+        f"{told_of} (2147483646, 2147483647) at t-0@2 after (2147483646, 2147483647) at t-0@0"
+    ]
+    assert found(first, Batch((2, 2), 7, 0, (1, 1))) == [
+        f"{told_of} (1, 1) at t-0@2 after (2147483646, 2147483647) at t-0@0"
+    ]
 
 
 def test_records_of_one_producer_that_are_stored_the_wrong_way_round_are_out_of_order() -> None:
