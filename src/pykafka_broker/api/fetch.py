@@ -20,7 +20,7 @@ how far they are. Consumers since version 11 may read from any replica.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -71,6 +71,8 @@ class _Found:
     size_bytes: int = 0
     is_final: bool = False
     """Something is told that no waiting makes better."""
+    replicated: list[tuple[TopicPartition, int]] = field(default_factory=list)
+    """What a follower is given of which partition, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,8 @@ class FetchApi:
                 while not self._is_enough(found, body):
                     await self.changes.wait(found.waits_on)
                     found = self._read(call, plan, reader, is_fresh=False)
+        for partition, size_bytes in found.replicated:
+            self.throttle.moved(partition, size_bytes)
         session_id, mentioned = self.sessions.settle(self.clock(), plan, found.entries)
         return self._response(call, session_id, plan, mentioned)
 
@@ -186,6 +190,8 @@ class FetchApi:
                 continue
             left = max(0, left - size)
             found.size_bytes += size
+            if size and not reader.is_consumer:
+                found.replicated.append((leadership.partition, size))
             if plan.is_incremental:
                 wanted.quiet = _Quiet(leadership, leadership.leader_epoch, bell)
         return found
@@ -296,10 +302,12 @@ class FetchApi:
             ]
         if not given.size_bytes:
             return 0
-        if not reader.is_consumer and reader.broker not in leadership.isr:
-            if self.throttle.holds_back(leadership.partition):
-                return 0
-            self.throttle.moved(leadership.partition, given.size_bytes)
+        if (
+            not reader.is_consumer
+            and reader.broker not in leadership.isr
+            and self.throttle.holds_back(leadership.partition)
+        ):
+            return 0
         if call.version >= _FIRST_VERSION_OF_FORMAT_2:
             entry.records = given.pieces
             return given.size_bytes

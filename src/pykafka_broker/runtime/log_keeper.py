@@ -559,6 +559,9 @@ class LogKeeper:
             self._rolled.add(partition)
         elif fact.name in ("LogTruncated", "LogRestarted"):
             self._cut.add(partition)
+            if partition in self.clean_up_to:
+                # What comes where the log was cut is not clean (``LogCleanerManager.maybeTruncateCheckpoint``).
+                self.clean_up_to[partition] = min(self.clean_up_to[partition], self.logs[partition].log_end_offset)
         elif fact.name == "LogOffline" and self._token is not None:
             # The disk may have failed anywhere, on a worker's thread too, and in the middle of anything.
             self._token.run_sync_soon(self._went_offline, partition, fact.fields["problem"])

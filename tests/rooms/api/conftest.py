@@ -52,8 +52,11 @@ class Partitions:
     def topic_id(self, topic: str) -> TopicId:
         return TopicId(uuid5(NAMESPACE, topic))
 
-    def leads(self, topic: str, partitions: int = 1, *, leader: int = 0, epoch: int = 0, **settings: Any) -> None:
-        """The controller makes this broker (or another) the leader of a topic's partitions."""
+    def leads(
+        self, topic: str, partitions: int = 1, *, leader: int = 0, epoch: int = 0, followers: tuple[int, ...] = (),
+        **settings: Any,
+    ) -> None:  # fmt: skip
+        """The controller makes this broker (or another) the leader of a topic's partitions; nobody else is in sync."""
         if settings:
             self.settings[topic] = TopicSettings(**settings)
         update = messages.UpdateMetadataRequest
@@ -94,7 +97,7 @@ class Partitions:
                                 leader=leader,
                                 leader_epoch=epoch,
                                 isr=[leader],
-                                replicas=[0],
+                                replicas=[0, *followers],
                                 is_new=True,
                             )
                             for index in range(partitions)

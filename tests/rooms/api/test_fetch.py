@@ -409,6 +409,41 @@ async def test_a_reader_whose_last_epoch_ended_earlier_here_is_told_where(partit
     assert (entry.diverging_epoch.epoch, entry.diverging_epoch.end_offset, entry.records) == (0, 1, b"")
 
 
+class Gauge:
+    """A throttle that never holds back, and knows what has moved."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def holds_back(self, partition: TopicPartition) -> bool:
+        return False
+
+    def moved(self, partition: TopicPartition, size_bytes: int) -> None:
+        self.sizes.append(size_bytes)
+
+
+async def test_what_a_follower_is_given_counts_once_however_often_it_was_looked_at(
+    partitions: Partitions, nursery: trio.Nursery
+) -> None:
+    reader = Reader(partitions)
+    partitions.leads("t", followers=(3,))
+    reader.api.throttle = gauge = Gauge()
+    heard: list[messages.FetchResponse] = []
+
+    async def follow() -> None:
+        state = messages.FetchRequest.ReplicaState(replica_id=3)  # type: ignore[arg-type]
+        heard.append(await reader.fetches("t", version=17, replica_state=state, max_wait_ms=60_000, min_bytes=200))
+
+    nursery.start_soon(follow)
+    while not heard:
+        await wait_all_tasks_blocked()
+        assert gauge.sizes == []
+        reader.appends("t", b"a")
+        await wait_all_tasks_blocked()
+    (entry,) = entries(heard[0])
+    assert gauge.sizes == [entry.records.size_bytes]
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = 1_000_000

@@ -163,6 +163,16 @@ async def test_what_was_clean_is_known_after_a_restart(tmp_path: Path) -> None:
         assert second.compacted() == []
 
 
+async def test_what_is_appended_where_a_log_was_cut_is_not_clean(story: Story) -> None:
+    story.fill(A)
+    await story.cleaner.compact()
+    log = story.keeper.logs[A]
+    cut = log.log_start_offset + 3
+    assert story.keeper.clean_up_to[A] > cut
+    log.truncate_to(cut, NOW)
+    assert story.keeper.clean_up_to[A] == cut
+
+
 async def test_a_log_that_is_deleted_meanwhile_is_left_alone(story: Story) -> None:
     story.fill(A)
     async with trio.open_nursery() as nursery:
