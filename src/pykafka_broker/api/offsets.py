@@ -20,6 +20,7 @@ from typing import Any
 import trio
 
 from pykafka_broker.api.routes import Route
+from pykafka_broker.log import lookups
 from pykafka_broker.log.partition import Isolation
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import INTERNAL_TOPICS, NO_OFFSET, LeaderEpoch, Offset, TopicPartition
@@ -34,7 +35,6 @@ _SPECIAL_SINCE = {-1: 0, -2: 0, -3: 7, -4: 8, -5: 9}
 _EPOCH_SINCE = 4
 """The version of ListOffsets that first tells the leader epoch of what it found."""
 _NOT_AVAILABLE_SINCE = 5
-_EARLIEST, _EARLIEST_LOCAL = -2, -4
 _CONSUMER, _DEBUGGING = -1, -2
 """Replica ids of those who are no broker; a tool that looks for errors may ask any replica."""
 
@@ -116,7 +116,7 @@ class OffsetApi:
             if asked.timestamp < 0 and call.version < _SPECIAL_SINCE.get(asked.timestamp, 2**15):
                 raise KafkaError(ErrorCode.UNSUPPORTED_VERSION)
             if replica == _CONSUMER and not leadership.is_settled:
-                self._refuse_unsettled(call, leadership, asked.timestamp)
+                self._refuse_unsettled(call, leadership, asked.timestamp, isolation)
             found = leadership.log.offset_for_time(asked.timestamp, isolation)
             answer.offset, answer.timestamp = Offset(found.offset), found.timestamp
             if call.version >= _EPOCH_SINCE:
@@ -126,14 +126,10 @@ class OffsetApi:
         return answer
 
     @staticmethod
-    def _refuse_unsettled(call: Call[Any], leadership: Leadership, timestamp: int) -> None:
+    def _refuse_unsettled(call: Call[Any], leadership: Leadership, timestamp: int, isolation: Isolation) -> None:
         """A new leader does not know yet how much is committed (KIP-207); what surely is, may be told."""
-        if timestamp in (_EARLIEST, _EARLIEST_LOCAL):
+        if timestamp != lookups.LATEST and leadership.log.offset_for_time(timestamp, isolation).offset >= 0:
             return
-        if timestamp >= 0:
-            found = leadership.log.offset_for_time(timestamp, Isolation.READ_UNCOMMITTED)
-            if found.offset >= 0:
-                return
         not_available = call.version >= _NOT_AVAILABLE_SINCE
         raise KafkaError(ErrorCode.OFFSET_NOT_AVAILABLE if not_available else ErrorCode.LEADER_NOT_AVAILABLE)
 

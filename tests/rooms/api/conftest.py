@@ -54,9 +54,9 @@ class Partitions:
 
     def leads(
         self, topic: str, partitions: int = 1, *, leader: int = 0, epoch: int = 0, followers: tuple[int, ...] = (),
-        **settings: Any,
+        in_sync: tuple[int, ...] = (), **settings: Any,
     ) -> None:  # fmt: skip
-        """The controller makes this broker (or another) the leader of a topic's partitions; nobody else is in sync."""
+        """The controller makes this broker (or another) the leader; nobody else is in sync unless it is said."""
         if settings:
             self.settings[topic] = TopicSettings(**settings)
         update = messages.UpdateMetadataRequest
@@ -96,7 +96,7 @@ class Partitions:
                                 partition_index=index,
                                 leader=leader,
                                 leader_epoch=epoch,
-                                isr=[leader],
+                                isr=list(in_sync) or [leader],
                                 replicas=[0, *followers],
                                 is_new=True,
                             )

@@ -34,6 +34,7 @@ def api(partitions: Partitions) -> OffsetApi:
 async def listed(api: OffsetApi, *timestamps: int, version: int = 9, topic: str = "orders", epoch: int = -1) -> Any:
     request = messages.ListOffsetsRequest
     body = request(
+        replica_id=BrokerId(-1),
         topics=[
             request.Topic(
                 name=topic,
@@ -44,7 +45,7 @@ async def listed(api: OffsetApi, *timestamps: int, version: int = 9, topic: str 
                     for timestamp in timestamps
                 ],
             )
-        ]
+        ],
     )
     response = await api.list_offsets(call("ListOffsets", version, body))
     return response.topics[0].partitions[0]
@@ -75,6 +76,25 @@ async def test_a_special_time_is_refused_before_its_version(api: OffsetApi, time
     for version in range(1, 10):
         answer = await listed(api, timestamp, version=version)
         assert (answer.error_code == ErrorCode.UNSUPPORTED_VERSION) is (version < since)
+
+
+@pytest.mark.parametrize(
+    "timestamp, committed, offset",
+    [(-2, 0, 0), (-4, 0, 0), (START, 1, 0), (START + 1000, 1, None), (-3, 5, 4), (-3, 2, None), (-1, 4, None)],
+)
+async def test_a_new_leader_tells_only_what_it_knows_to_be_committed(
+    api: OffsetApi, partitions: Partitions, timestamp: int, committed: int, offset: int | None
+) -> None:
+    leader = partitions.leaderships.leader(TopicPartition("orders", 0))
+    leader.append(partitions.now, batch(b"early", timestamp=START), origin=Origin.CLIENT, api_version=9)
+    partitions.log("orders").high_watermark = committed
+    partitions.leads("orders", epoch=1, followers=(3,), in_sync=(0, 3))
+    assert not leader.is_settled
+    for version, refusal in ((4, ErrorCode.LEADER_NOT_AVAILABLE), (9, ErrorCode.OFFSET_NOT_AVAILABLE)):
+        if timestamp in (-3, -4) and version < 9:
+            continue
+        answer = await listed(api, timestamp, version=version)
+        assert (answer.error_code, answer.offset) == ((0, offset) if offset is not None else (refusal, -1))
 
 
 async def test_a_partition_asked_twice_is_refused(api: OffsetApi) -> None:
