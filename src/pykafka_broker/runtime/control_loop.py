@@ -8,6 +8,7 @@ queue per broker, one at a time, and are repeated until the broker answers or is
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -62,14 +63,23 @@ from pykafka_broker.zk.port import Changes as Watch
 from pykafka_broker.zk.port import Coordination, SessionLost
 from pykafka_broker.zk.producer_ids import ProducerIdsExhausted, allocate_block
 
+log = logging.getLogger(__name__)
+
 Tell = Callable[[BrokerId, Any], Awaitable[Any]]
 """Sends a request to a broker and gives its response; ``Unreachable`` when that did not work."""
 
 RETRY_AFTER_S = 0.1
 """How long to wait before a request is sent again (``RequestSendThread``)."""
 
+RESTS_AT_LEAST_S: Final = 1.0
+RESTS_AT_MOST_S: Final = 60.0
+"""How long a broker whose term failed leaves the post to others; twice as long after each term in a row that did."""
+
 AT_ONCE = 10
 """How many reads are under way at a time (Kafka's ``zookeeper.max.in.flight.requests``)."""
+
+_FORESEEN: Final = (leadership.TermOver, SessionLost)
+"""Ends of a term that are nobody's fault."""
 
 _BROKERS: Final = "brokers"
 _TOPICS: Final = "topics"
@@ -97,6 +107,8 @@ class ControlLoop:
         self._clock = clock
         self._say = say
         self._term: _Term | None = None
+        self._failures = 0
+        """Terms in a row that an error has ended which nobody foresaw."""
         self.changes = Changes()
         """Rings a topic's name when the controller has forgotten it."""
 
@@ -187,10 +199,38 @@ class ControlLoop:
 
     async def stand(self, session: Coordination) -> NoReturn:
         """Be a candidate for as long as the session lasts, and the controller whenever elected."""
-        await leadership.lead(session, self._me, partial(self.serve, session), clock=self._clock)
+        await leadership.lead(session, self._me, partial(self.serve, session), clock=self._clock, rested=self._rested)
 
     async def serve(self, session: Coordination, elected: leadership.Term) -> None:
-        """Be the controller until cancelled; ``TermOver`` when a write shows that another one is."""
+        """Be the controller until cancelled; ``TermOver`` when a write shows that another one is, or when an error that
+        nobody foresaw has ended the term. What such an error leaves behind is not to be trusted, so the next term
+        reads everything anew, and another broker may have it; this one goes on leading and following all the while.
+        """
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._recover)
+                await self._serve(session, elected)
+                nursery.cancel_scope.cancel()
+        except Exception as problem:
+            unforeseen = problem.split(_FORESEEN)[1] if isinstance(problem, ExceptionGroup) else problem
+            if unforeseen is None or isinstance(unforeseen, _FORESEEN):
+                raise
+            self._failures += 1
+            log.error("the controller failed epoch=%s", elected.epoch, exc_info=unforeseen)
+            raise leadership.TermOver from problem
+        self._failures = 0
+
+    async def _recover(self) -> None:
+        """A term that lasts is a good one, however it ends."""
+        await trio.sleep(RESTS_AT_MOST_S)
+        self._failures = 0
+
+    async def _rested(self) -> None:
+        """Leave the post to others for a while after a term that failed."""
+        if self._failures:
+            await trio.sleep(min(RESTS_AT_LEAST_S * 2 ** (self._failures - 1), RESTS_AT_MOST_S))
+
+    async def _serve(self, session: Coordination, elected: leadership.Term) -> None:
         term = _Term(session, self._new_controller(), elected, self._tell, self._clock, self._say, self.changes)
         self._say(Fact("ControllerElected", fields={"epoch": elected.epoch}))
         self._term = term
@@ -309,7 +349,13 @@ class _Term:
             await self._carry_out(nursery, self.controller.tick(self._clock()))
 
     async def _handle(self, nursery: trio.Nursery, event: Event) -> None:
-        await self._carry_out(nursery, self.controller.handle(self._clock(), event))
+        try:
+            await self._carry_out(nursery, self.controller.handle(self._clock(), event))
+        except Exception:
+            if isinstance(event, ElectionAsked | ReassignmentAsked | IsrChangeAsked | ShutdownAsked):
+                # Whoever asked what the controller failed at must not ask the next one the same.
+                self._tickets.refuse(event.ticket, KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR))
+            raise
 
     # Watching and looking
 

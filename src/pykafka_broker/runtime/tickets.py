@@ -51,13 +51,18 @@ class Tickets:
         if caller.bell is not None:
             caller.bell.set()
 
+    def refuse(self, ticket: Ticket, error: KafkaError) -> None:
+        """Refuse a caller, unless he has his reply or is gone."""
+        caller = self._callers.get(ticket)
+        if caller is not None and caller.reply is _PENDING:
+            caller.reply = error
+            if caller.bell is not None:
+                caller.bell.set()
+
     def refuse_all(self, error: KafkaError) -> None:
         """Refuse everybody who is still waiting."""
-        for caller in self._callers.values():
-            if caller.reply is _PENDING:
-                caller.reply = error
-                if caller.bell is not None:
-                    caller.bell.set()
+        for ticket in self._callers:
+            self.refuse(ticket, error)
 
     async def reply_to(self, ticket: Ticket) -> Any:
         """The ticket's reply, at once if it is there already; raises the ``KafkaError`` it was refused with."""

@@ -62,11 +62,13 @@ async def lead(
     *,
     clock: Callable[[], int],
     learned: Callable[[BrokerId], None] = lambda controller: None,
+    rested: Callable[[], Awaitable[object]] = trio.lowlevel.checkpoint,
 ) -> NoReturn:
     """Stand for election; run ``serve`` in a scope that is cancelled the moment the term ends; repeat.
 
     ``serve`` resigns by returning; ``TermOver`` raised by it ends the term, anything else goes on to the caller after
     resigning. ``learned`` is told of every change of the controller, -1 for none. ``clock`` gives milliseconds.
+    ``rested`` is waited for after each term, and another broker may be elected meanwhile.
     """
     known: BrokerId | None = None
 
@@ -93,6 +95,7 @@ async def lead(
                 if term is not None:
                     tell(me)
                     await _serve(session, term, serve, changes)
+                    await rested()
             elif await _left_behind(session):
                 continue
             else:

@@ -6,13 +6,19 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from pykafka_broker.config.broker import BrokerSettings
+from pykafka_broker.control.ballots import ElectionType
 from pykafka_broker.control.cluster import PartitionState
+from pykafka_broker.control.commands import Command
+from pykafka_broker.control.controller import Controller
+from pykafka_broker.control.events import ElectionAsked, Event, TermBegan, TopicsSeen
 from pykafka_broker.control.isr_changes import IsrWish
 from pykafka_broker.control.topics import NewTopic
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import BrokerId, LeaderEpoch, TopicPartition
+from pykafka_broker.model.time import Millis
 from pykafka_broker.wire import messages
 from pykafka_broker.zk import nodes
 from pykafka_broker.zk.port import Coordination, Create, NoNode
@@ -628,3 +634,71 @@ async def test_an_unclean_election_is_held_as_soon_as_a_setting_allows_it(tmp_pa
             recovered = wish(0, leader_epoch=2, partition_epoch=3)
             await first.loop.change_isr(BrokerId(0), first.leaderships.broker_epoch, {T0: recovered})
             assert (await state_of(first.tree, T0)).leader_recovery_state == 0
+
+
+class Faulty:
+    """Controllers with a bug: each fails at some event, as often as it is told to."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, kind: type[Event], times: int) -> None:
+        self.left = times
+        handle = Controller.handle
+
+        def failing(controller: Controller, now: Millis, event: Event) -> list[Command]:
+            if isinstance(event, kind) and self.left:
+                self.left -= 1
+                raise LookupError("a bug")
+            return handle(controller, now, event)
+
+        patch.setattr(Controller, "handle", failing)
+
+
+async def test_a_bug_in_the_controller_ends_its_term_and_not_its_broker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with lone_broker(tmp_path) as broker:
+        await make(broker, "t")
+        Faulty(monkeypatch, TopicsSeen, 3)
+        await make(broker, "u")
+        assert broker.leaderships.leader(T0).leader_epoch == 0
+        assert [fact.name for fact in broker.facts if fact.name.startswith("Controller")][-2:] == [
+            "ControllerResigned",
+            "ControllerElected",
+        ]
+
+
+async def test_a_controller_that_fails_again_and_again_rests_longer_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with lone_broker(tmp_path) as broker:
+        Faulty(monkeypatch, TermBegan, 8)
+        Faulty(monkeypatch, TopicsSeen, 1)
+        begun_s = autojump_clock.current_time()
+        await make(broker, "t")
+        assert autojump_clock.current_time() - begun_s == pytest.approx(1 + 2 + 4 + 8 + 16 + 32 + 60 + 60 + 60, abs=5)
+
+
+async def test_another_broker_is_elected_after_a_controller_with_a_bug(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with brokers(tmp_path) as cluster:
+        for number in (1, 2):
+            await cluster.start(number)
+        first, second = cluster.members[BrokerId(1)], cluster.members[BrokerId(2)]
+        assert first.loop.is_active
+        Faulty(monkeypatch, TopicsSeen, 1)
+        await first.topics.create(NewTopic(name="t", partitions=2, replication_factor=2))
+        await second.led("t", 2)
+        assert second.loop.is_active
+        assert not first.loop.is_active
+
+
+async def test_whoever_asks_what_the_controller_fails_at_is_told_of_an_error_and_not_to_ask_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with lone_broker(tmp_path) as broker:
+        await make(broker, "t")
+        Faulty(monkeypatch, ElectionAsked, 1)
+        with pytest.raises(KafkaError) as refused:
+            await broker.loop.elect(ElectionType.PREFERRED, [T0])
+        assert refused.value.code == ErrorCode.UNKNOWN_SERVER_ERROR
+        await make(broker, "u")
