@@ -159,8 +159,8 @@ def _start(parsed: argparse.Namespace) -> int:
     import trio
 
     from pykafka_broker.app import open_broker
+    from pykafka_broker.descriptors import take_all
     from pykafka_broker.houses import CannotStart
-    from pykafka_broker.net.descriptors import take_all
     from pykafka_broker.observe.logging import log_to_stderr
 
     loaded = _loaded(parsed)

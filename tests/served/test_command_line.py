@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import trio
 
-from pykafka_broker.model.errors import ErrorCode
 from pykafka_broker.wire import messages
 from tests.served.conftest import RawClient
 
@@ -52,15 +50,15 @@ class Started:
 
 
 @contextmanager
-def started(directory: Path, *overrides: str, limit_bytes: int | None = None) -> Iterator[Started]:
-    """A broker that is ready; none of its files may grow beyond the limit."""
+def started(directory: Path, *overrides: str, limits: str = "") -> Iterator[Started]:
+    """A broker that is ready; ``limits`` are the shell's ``ulimit``'s."""
     log = directory / "log.txt"
     arguments = [*COMMAND, "start", "--override", "listeners=PLAINTEXT://127.0.0.1:0"]
     for override in overrides:
         arguments += ["--override", override]
     with log.open("w") as stderr:
-        if limit_bytes is not None:
-            arguments = ["sh", "-c", f'ulimit -f {limit_bytes // 512}; exec "$0" "$@"', *arguments]
+        if limits:
+            arguments = ["sh", "-c", f'ulimit {limits}; exec "$0" "$@"', *arguments]
         process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=directory)
     assert process.stdout is not None
     try:
@@ -71,54 +69,7 @@ def started(directory: Path, *overrides: str, limit_bytes: int | None = None) ->
         process.stdout.close()
 
 
-async def _fill(port: int) -> tuple[dict[int, int], dict[int, int]]:
-    """Produce to the partitions of a topic until one refuses, then a little to all; the acknowledged records of each.
-
-    First those of partitions that take records still, then those of the ones that answer KAFKA_STORAGE_ERROR.
-    """
-    from tests.rooms.api.conftest import batch
-
-    request = messages.ProduceRequest
-    acknowledged = dict.fromkeys(range(4), 0)
-    refused: set[int] = set()
-    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-        client = RawClient(stream)
-        new = messages.CreateTopicsRequest.CreatableTopic(name="t", num_partitions=4, replication_factor=1)
-        await client.asks(5, messages.CreateTopicsRequest(topics=[new], timeout_ms=5000))
-
-        async def produce(index: int, value: bytes) -> None:
-            part = request.PartitionProduceData(index=index, records=batch(value))
-            data = request.TopicProduceData(name="t", partition_data=[part])
-            response = await client.asks(9, request(acks=-1, timeout_ms=5000, topic_data=[data]))
-            code = response.responses[0].partition_responses[0].error_code
-            if code:
-                assert code == ErrorCode.KAFKA_STORAGE_ERROR
-                refused.add(index)
-            else:
-                acknowledged[index] += 1
-
-        while not refused:
-            await produce(0, b"x" * 50_000)
-        await trio.sleep(0)
-        for index in range(4):
-            await produce(index, b"y")
-    return (
-        {index: count for index, count in acknowledged.items() if index not in refused},
-        {index: count for index, count in acknowledged.items() if index in refused},
-    )
-
-
-async def _end(port: int, index: int) -> int:
-    request = messages.ListOffsetsRequest
-    asked = request.Topic(name="t", partitions=[request.Partition(partition_index=index, timestamp=-1)])
-    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-        response = await RawClient(stream).asks(5, request(replica_id=-1, topics=[asked]))
-    answer = response.topics[0].partitions[0]
-    assert answer.error_code == 0
-    return int(answer.offset)
-
-
-async def _produce(port: int, *values: bytes) -> int:
+async def produce(port: int, *values: bytes) -> int:
     from tests.rooms.api.conftest import batch
 
     async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
@@ -160,73 +111,45 @@ def test_it_says_when_it_is_ready_and_where(tmp_path: Path) -> None:
         assert re.fullmatch(
             r"pykafka-broker ready broker\.id=0 listeners=PLAINTEXT://127\.0\.0\.1:[1-9]\d*", broker.ready
         )
-        assert trio.run(_produce, broker.port, b"a") == 0
+        assert trio.run(produce, broker.port, b"a") == 0
 
 
 def test_without_a_file_the_data_lies_beside_where_it_was_started(tmp_path: Path) -> None:
     with started(tmp_path) as broker:
-        trio.run(_produce, broker.port, b"a")
+        trio.run(produce, broker.port, b"a")
     assert (tmp_path / "pykafka-data" / "t-0").is_dir()
-
-
-def test_a_broker_whose_last_log_directory_fails_says_so_and_ends(tmp_path: Path) -> None:
-    checkpoints = "replica.high.watermark.checkpoint.interval.ms=50"
-    with started(tmp_path, f"log.dirs={tmp_path / 'gone'}", checkpoints) as broker:
-        trio.run(_produce, broker.port, b"a")
-        shutil.rmtree(tmp_path / "gone")
-        with suppress(OSError, AssertionError):
-            # The next mark that is to be written down is one too many.
-            trio.run(_produce, broker.port, b"b")
-        assert broker.process.wait(20) == 1
-        *_, last = broker.said.splitlines()
-        assert last == f"pykafka-broker: Shutdown broker because all log dirs in {tmp_path / 'gone'} have failed"
-        assert "Traceback" not in broker.said
-
-
-def test_a_full_disk_takes_only_what_is_on_it(tmp_path: Path) -> None:
-    """A limit on the size of files stands for the full disk: it makes every write beyond it fail."""
-    with started(tmp_path, f"log.dirs={tmp_path / 'a'},{tmp_path / 'b'}", limit_bytes=200_000) as broker:
-        there, refused = trio.run(_fill, broker.port)
-        assert refused, "every partition took everything"
-        assert there, "no partition is left"
-        assert "LogDirectoryOffline" in broker.said
-        assert "Traceback" not in broker.said
-        assert broker.process.poll() is None
-    with started(tmp_path, f"log.dirs={tmp_path / 'a'},{tmp_path / 'b'}") as broker:
-        for index, acknowledged in (there | refused).items():
-            assert trio.run(_end, broker.port, index) >= acknowledged
 
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
 def test_it_shuts_down_cleanly_and_the_next_start_recovers_nothing(tmp_path: Path, by: signal.Signals) -> None:
     with started(tmp_path) as broker:
-        trio.run(_produce, broker.port, b"a", b"b")
+        trio.run(produce, broker.port, b"a", b"b")
         assert broker.ends(by) == 0
     assert (tmp_path / "pykafka-data" / ".kafka_cleanshutdown").exists()
     with started(tmp_path) as broker:
         assert not (tmp_path / "pykafka-data" / ".kafka_cleanshutdown").exists()
-        assert trio.run(_produce, broker.port, b"c") == 2
+        assert trio.run(produce, broker.port, b"c") == 2
         assert "Recover" not in broker.said
 
 
 def test_after_a_kill_it_recovers_and_has_everything(tmp_path: Path) -> None:
     with started(tmp_path) as broker:
-        trio.run(_produce, broker.port, b"a", b"b")
+        trio.run(produce, broker.port, b"a", b"b")
         broker.ends(signal.SIGKILL)
     with started(tmp_path) as broker:
-        assert trio.run(_produce, broker.port, b"c") == 2
+        assert trio.run(produce, broker.port, b"c") == 2
         assert "Recover" in broker.said
 
 
 def test_a_torn_tail_is_cut_off(tmp_path: Path) -> None:
     with started(tmp_path) as broker:
-        trio.run(_produce, broker.port, b"a")
-        trio.run(_produce, broker.port, b"b")
+        trio.run(produce, broker.port, b"a")
+        trio.run(produce, broker.port, b"b")
         broker.ends(signal.SIGKILL)
     segment = tmp_path / "pykafka-data" / "t-0" / "00000000000000000000.log"
     os.truncate(segment, segment.stat().st_size - 3)
     with started(tmp_path) as broker:
-        assert trio.run(_produce, broker.port, b"c") == 1
+        assert trio.run(produce, broker.port, b"c") == 1
 
 
 def test_a_bad_value_is_one_line_with_file_line_and_key(tmp_path: Path) -> None:

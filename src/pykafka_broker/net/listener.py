@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import trio
 
+from pykafka_broker.descriptors import for_connections, may_be_open
 from pykafka_broker.model.errors import WireError
 from pykafka_broker.model.identity import Session
 from pykafka_broker.net.connection import Answer, Connection
-from pykafka_broker.net.descriptors import for_connections, may_be_open
 from pykafka_broker.net.frames import SocketChannel
 from pykafka_broker.wire.exchange import Served
 

@@ -19,6 +19,7 @@ from typing import Protocol
 import trio
 
 from pykafka_broker.config.topic import TopicSettings
+from pykafka_broker.descriptors import for_logs, may_be_open
 from pykafka_broker.device import DEVICE, Device
 from pykafka_broker.log.partition import PartitionLog, Unsynced
 from pykafka_broker.model.errors import ErrorCode, KafkaError
@@ -103,7 +104,7 @@ class LogKeeper:
         self._note = note
         self.worker = worker or Worker()
         self._device = device
-        open_files = OpenFiles(device=device)
+        open_files = OpenFiles(*for_logs(may_be_open()), device=device)
         self._directories = [LogDirectory(path, open_files) for path in paths]
         self._kept: dict[TopicPartition, Kept] = {}
         self.copies: dict[TopicPartition, Kept] = {}

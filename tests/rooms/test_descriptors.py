@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from pykafka_broker.net.descriptors import KEPT_FOR_FILES, UNBOUNDED, for_connections, may_be_open
+from pykafka_broker.descriptors import KEPT_FOR_FILES, UNBOUNDED, for_connections, for_logs, may_be_open
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,11 @@ from pykafka_broker.net.descriptors import KEPT_FOR_FILES, UNBOUNDED, for_connec
 )
 def test_connections_take_half_or_all_but_enough(may_be: int, left: int) -> None:
     assert for_connections(may_be) == left
+
+
+@pytest.mark.parametrize(("may_be", "kept"), [(256, (48, 16)), (1024, (192, 64)), (UNBOUNDED, (384, 128))])
+def test_logs_keep_half_of_the_rest_open(may_be: int, kept: tuple[int, int]) -> None:
+    assert for_logs(may_be) == kept
 
 
 def test_the_bound_is_the_systems() -> None:
@@ -30,7 +35,7 @@ def test_there_is_no_bound_where_the_system_has_none(monkeypatch: pytest.MonkeyP
 
 def test_all_that_may_be_had_is_taken() -> None:
     program = (
-        "import resource; from pykafka_broker.net.descriptors import may_be_open, take_all;"
+        "import resource; from pykafka_broker.descriptors import may_be_open, take_all;"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (100, 200)); take_all(); print(may_be_open())"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -1,12 +1,12 @@
 """Open files are bounded, and connections must not take the last of them: the log that cannot open its files goes
-offline. What is open is counted elsewhere; this knows only how much there may be.
+offline. What is open is counted elsewhere; this knows only who may have how many.
 """
 
 from __future__ import annotations
 
 UNBOUNDED = 2**31 - 1
 KEPT_FOR_FILES = 1024
-"""Descriptors that are not for connections: twice what the logs keep open (``store/files.py``), or half of all."""
+"""Descriptors that are not for connections: so many, or half of all. The logs keep half of these open."""
 
 
 def may_be_open() -> int:
@@ -22,6 +22,12 @@ def may_be_open() -> int:
 def for_connections(all_of_them: int) -> int:
     """How many of so many descriptors connections may take."""
     return all_of_them - min(KEPT_FOR_FILES, all_of_them // 2)
+
+
+def for_logs(all_of_them: int) -> tuple[int, int]:
+    """How many of so many descriptors logs may keep open to append to, and how many besides to read from."""
+    kept = all_of_them - for_connections(all_of_them)
+    return kept * 3 // 8, kept // 8
 
 
 def take_all() -> None:
