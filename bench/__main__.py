@@ -1,8 +1,8 @@
 """`python -m bench [--rounds N] [--parts PART...]`: prints one Markdown table and keeps it in `bench/results`.
 
-A lone broker is measured, three of them as a cluster, a lone one with up to 2,000 partitions, and one that tidies up
-meanwhile. Ours and Apache Kafka's are started fresh in every round, one
-after the other, never at once; the order changes from round to round. Progress goes to standard error.
+A lone broker is measured, three of them as a cluster, a lone one with up to 2,000 partitions, one that tidies up
+meanwhile, and one that flushes every record. Ours and Apache Kafka's are started fresh in every round, one after the
+other, never at once; the order changes from round to round. Progress goes to standard error.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import clusters, pauses, report, sizes
+from bench import clusters, flushes, pauses, report, sizes
 from bench.clusters import measure_cluster
+from bench.flushes import measure_flushes
 from bench.pauses import measure_pauses
 from bench.rounds import OURS, ROWS, THEIRS, Amounts, measure
 from bench.sizes import COUNTS, measure_sizes
 
-PARTS = ("lone", "cluster", "sizes", "pauses")
+PARTS = ("lone", "cluster", "sizes", "pauses", "flushes")
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -59,8 +60,10 @@ def main() -> None:
                 found |= measure_sizes(name, chosen.partitions, say)
             if "pauses" in chosen.parts:
                 found |= measure_pauses(name, chosen.latency_s, say)
+            if "flushes" in chosen.parts:
+                found |= measure_flushes(name, chosen.latency_s, say)
             rounds[name].append(found)
-    rows = ROWS | clusters.ROWS | sizes.rows(chosen.partitions) | pauses.ROWS
+    rows = ROWS | clusters.ROWS | sizes.rows(chosen.partitions) | pauses.ROWS | flushes.ROWS
     text = f"{report.table(rows, rounds)}\n\n{report.surroundings(rounds, os.cpu_count() or 0)}\n"
     RESULTS.mkdir(exist_ok=True)
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")

@@ -12,13 +12,13 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from bench import raw
+from bench import raw, sockets
+from bench.topics import make_topic
 
 PARTITIONS: Final = 4
 _SEQUENCE: Final = struct.Struct(">q")
@@ -27,22 +27,6 @@ _PATIENCE_S: Final = 300.0
 
 class Lost(RuntimeError):
     """What was acknowledged did not come back."""
-
-
-def make_topic(
-    bootstrap: str, name: str, partitions: int, replicas: int = 1, config: Mapping[str, str] | None = None
-) -> None:
-    """Create the topic and wait for its leaders, and for their followers to be in sync."""
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    made = admin.create_topics(
-        [NewTopic(name, partitions, replicas, config=dict(config or {}))], operation_timeout=120, request_timeout=120
-    )
-    made[name].result(120)
-    while True:
-        found = admin.list_topics(name, timeout=10).topics[name].partitions.values()
-        if len(found) == partitions and all(one.leader >= 0 and len(one.isrs) == replicas for one in found):
-            return
-        time.sleep(0.02)
 
 
 def produce(
@@ -293,6 +277,8 @@ LOADS: Final[dict[str, Callable[..., dict[str, float]]]] = {
     "topic": topic,
     "touch": touch,
     "answers": answers,
+    "versions": sockets.versions,
+    "singles": sockets.singles,
 }
 
 
@@ -302,7 +288,7 @@ def main() -> None:
     options: dict[str, Any] = {key: int(value) for key, _, value in (each.partition("=") for each in rest)}
     try:
         print(json.dumps(LOADS[name](bootstrap, **options)), flush=True)
-    except (Lost, KafkaException, TimeoutError) as problem:
+    except (Lost, sockets.Refused, KafkaException, TimeoutError) as problem:
         sys.exit(f"{name}: {problem}")
 
 

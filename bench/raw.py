@@ -36,7 +36,7 @@ def first(bootstrap: str) -> dict[str, float]:
         "bench",
         MetadataRequest(topics=[MetadataRequest.Topic(name="first")], allow_auto_topic_creation=True),
     )
-    produce = write_request("Produce", _PRODUCE, 0, "bench", _one_record("first"))
+    produce = write_request("Produce", _PRODUCE, 0, "bench", one_record("first"))
     print("waiting", flush=True)
     host, _, port = bootstrap.partition(":")
     deadline = time.monotonic() + PATIENCE_S
@@ -82,7 +82,7 @@ class SteadyWriter:
         self._partition = partition
         request = MetadataRequest(topics=[MetadataRequest.Topic(name=topic)], allow_auto_topic_creation=False)
         self._metadata = write_request("Metadata", _METADATA, 0, "bench", request)
-        self._produce = write_request("Produce", _PRODUCE, 0, "bench", _one_record(topic, partition))
+        self._produce = write_request("Produce", _PRODUCE, 0, "bench", one_record(topic, partition))
         self._connections: dict[int, socket.socket] = {}
         self._leader: int | None = None
         self._is_over = False
@@ -154,8 +154,9 @@ class SteadyWriter:
         return self._connections[port]
 
 
-def _one_record(topic: str, index: int = 0) -> ProduceRequest:
-    batch = build([Record(timestamp=int(time.time() * 1000), value=b"x")])
+def one_record(topic: str, index: int = 0, value: bytes = b"x") -> ProduceRequest:
+    """A request that writes one record, acks=all."""
+    batch = build([Record(timestamp=int(time.time() * 1000), value=value)])
     partition = ProduceRequest.PartitionProduceData(index=index, records=batch)
     data = ProduceRequest.TopicProduceData(name=topic, partition_data=[partition])
     return ProduceRequest(acks=_ALL, timeout_ms=30_000, topic_data=[data])
