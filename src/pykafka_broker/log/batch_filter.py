@@ -8,7 +8,7 @@ tombstones stay is told from outside.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from heapq import heapify, heappop
 from typing import NamedTuple
 
@@ -28,6 +28,9 @@ from pykafka_broker.wire.batch import (
 )
 from pykafka_broker.wire.compression import Codec, compress
 from pykafka_broker.wire.formats import records
+
+_STEP_RECORDS = 250
+"""So many records take about half a millisecond."""
 
 
 class CleanedTransactions:
@@ -100,10 +103,10 @@ class BatchFilter:
         self.drops_old_tombstones = False
         """Whether tombstones of format 0 and 1 are old enough to go."""
 
-    def keep(self, header: BatchHeader, batch: bytes) -> Kept:
-        """What is left of ``batch``."""
+    def keep(self, header: BatchHeader, batch: bytes) -> Generator[None, None, Kept]:
+        """What is left of ``batch``; in small steps, because one batch may hold tens of thousands of records."""
         if header.magic < MAGIC:
-            return self._keep_old(header, batch)
+            return (yield from self._keep_old(header, batch))
         aborted: Aborted | None = None
         horizon = header.delete_horizon_ms
         is_past_horizon = horizon is not None and horizon <= self._now
@@ -113,28 +116,40 @@ class BatchFilter:
             drops_all = is_empty_transaction and is_past_horizon
         else:
             drops_all = self._transactions.is_aborted(header)
-        found: list[Record] = []
         kept: list[Record] = []
+        dropped = 0
         if not drops_all:
-            found = list(records(batch))
-            kept = found if header.is_control else [one for one in found if self._keeps(one, is_past_horizon)]
+            for record in paced(records(batch)):
+                if record is None:
+                    yield
+                elif header.is_control or self._keeps(record, is_past_horizon):
+                    kept.append(record)
+                else:
+                    dropped += 1
         if not kept:
             # An empty batch still tells a live producer's last sequence and epoch, or where the log goes on.
             return Kept(_emptied(header) if self._must_stay(header) else None, aborted)
         has_tombstone = not header.is_control and any(record.value is None for record in kept)
         if horizon is None and (has_tombstone or is_empty_transaction):
-            return Kept(_rebuilt(header, kept, self._now + self._delete_retention_ms), aborted)
-        if len(kept) == len(found):
+            return Kept((yield from _rebuilt(header, kept, self._now + self._delete_retention_ms)), aborted)
+        if not dropped:
             return Kept(batch, aborted)
-        return Kept(_rebuilt(header, kept, None), aborted)
+        return Kept((yield from _rebuilt(header, kept, None)), aborted)
 
-    def _keep_old(self, header: BatchHeader, batch: bytes) -> Kept:
+    def _keep_old(self, header: BatchHeader, batch: bytes) -> Generator[None, None, Kept]:
         """The same for a message, or a wrapper, of format 0 or 1; an empty one would tell nothing."""
-        found = list(records(batch))
-        kept = [record for record in found if self._keeps(record, self.drops_old_tombstones)]
+        kept: list[Record] = []
+        dropped = 0
+        for record in paced(records(batch)):
+            if record is None:
+                yield
+            elif self._keeps(record, self.drops_old_tombstones):
+                kept.append(record)
+            else:
+                dropped += 1
         if not kept:
             return Kept(None)
-        if len(kept) == len(found):
+        if not dropped:
             return Kept(batch)
         from pykafka_broker.wire.message_set import build_message_set  # most brokers never meet one
 
@@ -169,7 +184,15 @@ def key_digest(key: bytes) -> bytes:
     return blake2b(key, digest_size=17).digest()
 
 
-def _rebuilt(header: BatchHeader, kept: list[Record], new_horizon: int | None) -> bytearray:
+def paced(found: Iterable[Record]) -> Iterator[Record | None]:
+    """The records, and None wherever others should be let run."""
+    for number, record in enumerate(found, 1):
+        yield record
+        if number % _STEP_RECORDS == 0:
+            yield None
+
+
+def _rebuilt(header: BatchHeader, kept: list[Record], new_horizon: int | None) -> Generator[None, None, bytearray]:
     """The batch with fewer records, or with a horizon in the place of its base timestamp."""
     attributes = header.attributes
     base_timestamp = header.base_timestamp
@@ -183,7 +206,10 @@ def _rebuilt(header: BatchHeader, kept: list[Record], new_horizon: int | None) -
         kept = [record._replace(timestamp=base_timestamp) for record in kept]
     else:
         max_timestamp = max(record.timestamp for record in kept)
-    for record in kept:
+    for record in paced(kept):
+        if record is None:
+            yield
+            continue
         write_record(
             data,
             record.timestamp - base_timestamp,

@@ -14,7 +14,7 @@ from itertools import pairwise, takewhile
 from typing import NamedTuple, Protocol
 
 from pykafka_broker.log.aborted import Aborted
-from pykafka_broker.log.batch_filter import BatchFilter, CleanedTransactions, key_digest
+from pykafka_broker.log.batch_filter import BatchFilter, CleanedTransactions, Kept, key_digest, paced
 from pykafka_broker.log.disk import Disk
 from pykafka_broker.log.producers import Producers
 from pykafka_broker.log.segment import CLEANED, SWAP, Segment
@@ -196,8 +196,10 @@ def _newest_offsets(
                     count = len(found)
                 if len(newest) + count > keys_limit and newest:
                     return newest, known_up_to, known_up_to
-                for record in found:
-                    if record.key is not None:
+                for record in paced(found):
+                    if record is None:
+                        yield 0
+                    elif record.key is not None:
                         newest[key_digest(record.key)] = record.offset
             known_up_to = header.next_offset
             yield header.size_bytes
@@ -217,13 +219,24 @@ def _sound(segment: Segment, start: int) -> Iterator[tuple[BatchHeader, bytes]]:
 
 def _clean_into(new: Segment, old: Segment, batch_filter: BatchFilter) -> Generator[int, None, None]:
     for header, batch in _sound(old, old.base_offset):
-        kept = batch_filter.keep(header, batch)
+        kept = yield from _unmoved(batch_filter.keep(header, batch))
         if kept.batch is not None:
             left = header_at(kept.batch)
             new.append(kept.batch, left.last_offset, left.max_timestamp)
         if kept.aborted is not None:
             new.aborted.add(kept.aborted)
         yield header.size_bytes + len(kept.batch or b"")
+
+
+def _unmoved(steps: Generator[None, None, Kept]) -> Generator[int, None, Kept]:
+    """Steps in which nothing is read or written."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            kept: Kept = stop.value
+            return kept
+        yield 0
 
 
 def _grouped(segments: Sequence[Segment], settings: CompactionSettings) -> Iterator[list[Segment]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -44,8 +45,17 @@ def keyed(*pairs: tuple[bytes | None, bytes | None], base: int = 100, **kwargs: 
     return bytes(build(found, base_offset=base, leader_epoch=3, **kwargs))
 
 
+def in_the_end(steps: Generator[None, None, Kept]) -> Kept:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            kept: Kept = stop.value
+            return kept
+
+
 def keep(by: BatchFilter, batch: bytes) -> Kept:
-    return by.keep(read_header(batch), batch)
+    return in_the_end(by.keep(read_header(batch), batch))
 
 
 def left(kept: Kept) -> tuple[BatchHeader, list[Record]]:
@@ -65,6 +75,14 @@ def test_superseded_records_and_those_without_key_go_and_offsets_stay() -> None:
     assert [(one.offset, one.timestamp, one.value) for one in found] == [(101, 1_001, b"2"), (103, 1_003, b"3")]
     assert (header.base_offset, header.last_offset, header.leader_epoch) == (100, 103, 3)
     assert (header.record_count, header.max_timestamp, header.base_timestamp) == (2, 1_003, 1_000)
+
+
+@pytest.mark.parametrize("newest", [{}, {b"0": 500}], ids=["all stay", "one goes"])
+def test_a_large_batch_is_looked_at_in_small_steps(newest: dict[bytes, int]) -> None:
+    batch = keyed(*((b"%d" % number, b"x") for number in range(5_000)))
+    steps = filtering(newest, known_up_to=10_000).keep(read_header(batch), batch)
+    looked_through, written_anew = 20, 19
+    assert sum(1 for _ in steps) == looked_through + (written_anew if newest else 0)
 
 
 def test_compressed_batches_stay_compressed() -> None:
@@ -170,7 +188,7 @@ def old(magic: int, *pairs: tuple[bytes | None, bytes | None], codec: Codec = Co
 
 
 def keep_old(by: BatchFilter, batch: bytes) -> Kept:
-    return by.keep(header_at(batch), batch)
+    return in_the_end(by.keep(header_at(batch), batch))
 
 
 @pytest.mark.parametrize("codec", [Codec.GZIP, Codec.SNAPPY, Codec.LZ4])
