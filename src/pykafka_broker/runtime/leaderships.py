@@ -7,9 +7,12 @@ the only replica in sync, and tells coordinators when they gain or lose a partit
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from itertools import count
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import trio
 
 from pykafka_broker.config.topic import TopicSettings
 from pykafka_broker.control.topics import is_legal_name
@@ -33,6 +36,11 @@ from pykafka_broker.runtime.changes import Changes
 from pykafka_broker.runtime.clock import Clock, wall_clock
 from pykafka_broker.runtime.metadata import Metadata
 from pykafka_broker.wire import messages
+
+_Answer = TypeVar("_Answer")
+
+_PARTITIONS_AT_ONCE = 10
+"""A partition's files are made in a third of a millisecond."""
 
 UNKNOWN_EPOCH = -1
 """A leader epoch in StopReplica that no replica's own epoch fences; -2, "during delete", is the other."""
@@ -276,6 +284,7 @@ class Leaderships:
         self._hosted: dict[TopicPartition, Leadership] = {}
         self._offline: set[TopicPartition] = set()
         self._controller_epoch = 0
+        self._obeying = trio.Lock()
 
     @property
     def hosted(self) -> dict[TopicPartition, Leadership]:
@@ -330,6 +339,12 @@ class Leaderships:
         self, request: messages.LeaderAndIsrRequest, *, by_topic: bool = True
     ) -> messages.LeaderAndIsrResponse:
         """Take up the roles a LeaderAndIsr gives; the answer, by topic or flat, says which were not taken and why."""
+        return _at_once(self._taking_up(request, by_topic))
+
+    def _taking_up(
+        self, request: messages.LeaderAndIsrRequest, by_topic: bool
+    ) -> Generator[None, None, messages.LeaderAndIsrResponse]:
+        """The same, partition by partition."""
         response = messages.LeaderAndIsrResponse
         error = self._controller_error(request.controller_epoch, request.broker_epoch)
         if error:
@@ -350,12 +365,14 @@ class Leaderships:
             if not by_topic:
                 found.topic_name = name
                 answer.partition_errors.append(found)
+                yield
                 continue
             topic = topics.get(name)
             if topic is None:
                 topic = topics[name] = response.TopicError(topic_id=topic_id)
                 answer.topics.append(topic)
             topic.partition_errors.append(found)
+            yield
         return answer
 
     def _take_up(self, topic: str, topic_id: TopicId, state: messages.LeaderAndIsrRequest.PartitionState) -> ErrorCode:
@@ -470,6 +487,10 @@ class Leaderships:
 
     def stop(self, request: messages.StopReplicaRequest) -> messages.StopReplicaResponse:
         """Let go of the partitions a StopReplica names, and of their logs where it says so."""
+        return _at_once(self._stopping(request))
+
+    def _stopping(self, request: messages.StopReplicaRequest) -> Generator[None, None, messages.StopReplicaResponse]:
+        """The same, partition by partition."""
         response = messages.StopReplicaResponse
         error = self._controller_error(request.controller_epoch, request.broker_epoch)
         if error:
@@ -485,11 +506,14 @@ class Leaderships:
         for told in request.topic_states:
             for one in told.partition_states:
                 stopped(told.topic_name, one.partition_index, one.leader_epoch, delete=one.delete_partition)
+                yield
         for topic in request.topics:
             for index in topic.partition_indexes:
                 stopped(topic.name, index, UNKNOWN_EPOCH, delete=request.delete_partitions)
+                yield
         for old in request.ungrouped_partitions:
             stopped(old.topic_name, old.partition_index, UNKNOWN_EPOCH, delete=request.delete_partitions)
+            yield
         return answer
 
     def _stop(self, partition: TopicPartition, epoch: int, *, delete: bool) -> ErrorCode:
@@ -530,7 +554,10 @@ class Leaderships:
         return messages.UpdateMetadataResponse(error_code=error)
 
     async def obey(self, request: Any, *, by_topic: bool = True) -> Any:
-        """Answer whichever of the controller's three requests this is; settings of new topics are read first."""
+        """Answer whichever of the controller's three requests this is; settings of new topics are read first.
+
+        One request after the other, each to its end; clients get their turn between some partitions and the next.
+        """
         if isinstance(request, messages.LeaderAndIsrRequest):
             for topic in request.topic_states:
                 if (
@@ -542,7 +569,32 @@ class Leaderships:
                     )
                 ):
                     await self._learn_settings(topic.topic_name)
-            return self.lead_and_follow(request, by_topic=by_topic)
-        if isinstance(request, messages.UpdateMetadataRequest):
-            return self.update_metadata(request)
-        return self.stop(request)
+        async with self._obeying:
+            if isinstance(request, messages.LeaderAndIsrRequest):
+                return await _in_turns(self._taking_up(request, by_topic))
+            if isinstance(request, messages.UpdateMetadataRequest):
+                return self.update_metadata(request)
+            return await _in_turns(self._stopping(request))
+
+
+def _at_once(steps: Generator[None, None, _Answer]) -> _Answer:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            answer: _Answer = stop.value
+            return answer
+
+
+async def _in_turns(steps: Generator[None, None, _Answer]) -> _Answer:
+    """It takes a while to make the files of many partitions, or to move them away; nothing is left half done."""
+    with trio.CancelScope(shield=True):
+        for number in count(1):
+            try:
+                next(steps)
+            except StopIteration as stop:
+                answer: _Answer = stop.value
+                return answer
+            if number % _PARTITIONS_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
+    raise AssertionError("steps end")

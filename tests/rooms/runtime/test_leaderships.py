@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 from uuid import UUID
 
 import pytest
+import trio
+import trio.testing
 
 from pykafka_broker.config.topic import TopicSettings
 from pykafka_broker.log.validation import Origin
@@ -369,6 +372,62 @@ async def test_settings_of_new_topics_are_learnt_before_their_logs_are_made() ->
     assert broker.learnt == ["t"]
     assert (await broker.leaderships.obey(messages.UpdateMetadataRequest(controller_epoch=1))).error_code == NONE
     assert (await broker.leaderships.obey(messages.StopReplicaRequest(controller_epoch=1))).error_code == NONE
+
+
+def many(epoch: int = 0, partitions: int = 100) -> messages.LeaderAndIsrRequest:
+    told = order(epoch=epoch)
+    (first,) = told.topic_states[0].partition_states
+    states = [copy(first) for _ in range(partitions)]
+    for index, state in enumerate(states):
+        state.partition_index = index
+    told.topic_states[0].partition_states = states
+    return told
+
+
+async def test_clients_get_their_turn_while_many_partitions_are_made_and_deleted() -> None:
+    broker = Broker()
+    hosted: list[int] = []
+
+    async def watch(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        task_status.started()
+        while True:
+            hosted.append(len(broker.leaderships.hosted))
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(watch)
+        await broker.leaderships.obey(many())
+        deletion = messages.StopReplicaRequest.TopicV1(name="t", partition_indexes=list(range(100)))
+        await broker.leaderships.obey(
+            messages.StopReplicaRequest(controller_epoch=1, delete_partitions=True, topics=[deletion])
+        )
+        nursery.cancel_scope.cancel()
+    assert len(set(hosted)) >= 6, "seen on the way up and down"
+    assert len(hosted) >= 18
+    assert broker.logs.logs == {}
+
+
+async def test_what_the_controller_says_next_waits_for_what_it_said_before_which_is_done_to_its_end() -> None:
+    broker = Broker()
+    epochs: list[int] = []
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(broker.leaderships.obey, many())
+            while not broker.leaderships.hosted:
+                await trio.lowlevel.checkpoint()
+
+            async def next_order() -> None:
+                await broker.leaderships.obey(many(epoch=1, partitions=1))
+                epochs.append(len(broker.leaderships.hosted))
+
+            nursery.start_soon(next_order)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(broker.leaderships.obey, many(epoch=2, partitions=200))
+            while len(broker.leaderships.hosted) <= 100:
+                await trio.lowlevel.checkpoint()
+            scope.cancel()
+    assert epochs == [100]
+    assert len(broker.leaderships.hosted) == 200, "a connection that breaks leaves nothing half done"
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../elsewhere", "/elsewhere", "a/b", "a b", "x" * 250])
