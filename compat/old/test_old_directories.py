@@ -120,6 +120,8 @@ def written(version: str, end: str) -> Iterator[tuple[Path, str]]:
             until(lambda: not conversation.ask("a", 0, ask, quietly=True).error_code)
         said = java(version, old.port, TOPIC, *actions)
         assert sum(line.startswith("produced ") for line in said) == 18 + 3
+        # Three were sent without waiting for an answer, and may be on their way still.
+        until(lambda: len(written_so_far(old.data_dir)) == RECORDS)
         (old.stop if end == "stopped" else old.kill)()
         yield old.data_dir, coordination.bootstrap
 
@@ -177,13 +179,16 @@ def stored(data_dir: Path) -> bytes:
     return b"".join(path.read_bytes() for path in sorted((data_dir / f"{TOPIC}-0").glob("*.log")))
 
 
+def written_so_far(data_dir: Path) -> list[Record]:
+    """The records that the old broker's files hold."""
+    return [one for message, _ in shallow(stored(data_dir)) for one in unwrap(message, 1 << 20, is_stored=True)]
+
+
 def contents(data_dir: Path, magic: int) -> list[Record]:
-    """What the old broker has written, as its files say."""
-    logs = sorted((data_dir / f"{TOPIC}-0").glob("*.log"))
-    assert len(logs) > 1
-    messages_in = [message for path in logs for message, _ in shallow(path.read_bytes())]
-    assert {message.magic for message in messages_in} == {magic}
-    inside = [one for message in messages_in for one in unwrap(message, 1 << 20, is_stored=True)]
+    """What the old broker has written in the end, in more than one segment, and in the format that it should."""
+    assert len(list((data_dir / f"{TOPIC}-0").glob("*.log"))) > 1
+    assert {message.magic for message, _ in shallow(stored(data_dir))} == {magic}
+    inside = written_so_far(data_dir)
     assert [one.offset for one in inside] == list(range(RECORDS))
     return inside
 
