@@ -11,7 +11,10 @@ from tests.doubles.memory_disk import MemoryDisk
 
 
 class MemoryLogs:
-    """``runtime.leaderships.Logs`` over memory disks; partitions in ``broken`` have a broken disk."""
+    """``runtime.leaderships.Logs`` over memory disks; partitions in ``broken`` have a broken disk.
+
+    As with the log keeper, a log whose disk broke while it was open is still there, and offline.
+    """
 
     def __init__(self) -> None:
         self.logs: dict[TopicPartition, PartitionLog] = {}
@@ -27,6 +30,16 @@ class MemoryLogs:
         disk = self.disks[partition] = MemoryDisk()
         log = self.logs[partition] = PartitionLog.create(disk, partition, topic_id, settings, Millis(0))
         return log
+
+    def break_under(self, partition: TopicPartition) -> None:
+        """The disk of an open log breaks."""
+        self.logs[partition].discard()
+        self.broken.add(partition)
+
+    def mend(self) -> None:
+        """New disks; what was on the old ones is lost."""
+        self.broken.clear()
+        self.logs = {partition: log for partition, log in self.logs.items() if not log.is_offline}
 
     def delete(self, partition: TopicPartition) -> None:
         if partition in self.broken:

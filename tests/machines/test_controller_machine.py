@@ -324,7 +324,9 @@ class ControllerMachine(RuleBasedStateMachine):
         partition, logs = TopicPartition(name, 0), self.logs[broker]
         logs.broken.add(partition)
         member = self.members.get(broker)
-        if is_noticed and member is not None and logs.logs.pop(partition, None) is not None:
+        log = logs.get(partition)
+        if is_noticed and member is not None and log is not None and not log.is_offline:
+            log.discard()
             member.leaderships.went_offline([partition])
             self.tree.failed.add(broker)
             self.due.add("/log dirs")
@@ -332,7 +334,7 @@ class ControllerMachine(RuleBasedStateMachine):
     @rule(broker=st.sampled_from(BROKERS))
     def a_disk_is_mended(self, broker: BrokerId) -> None:
         """Which takes a new start of the broker."""
-        self.logs[broker].broken.clear()
+        self.logs[broker].mend()
         if broker in self.members:
             self.a_broker_starts(broker)
 

@@ -57,6 +57,21 @@ async def _fill(port: int) -> tuple[dict[int, int], dict[int, int]]:
     )
 
 
+async def _offline(port: int) -> set[int]:
+    """The partitions without a leader, once there are any."""
+    topic = messages.MetadataRequest.Topic(name="t")
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        client = RawClient(stream)
+        with trio.fail_after(10):
+            while True:
+                told = await client.asks(9, messages.MetadataRequest(topics=[topic]))
+                parts = told.topics[0].partitions
+                if found := {part.partition_index for part in parts if part.leader_id == -1}:
+                    assert all((part.offline_replicas == [0]) == (part.partition_index in found) for part in parts)
+                    return found
+                await trio.lowlevel.checkpoint()
+
+
 async def _end(port: int, index: int) -> int:
     request = messages.ListOffsetsRequest
     asked = request.Topic(name="t", partitions=[request.Partition(partition_index=index, timestamp=-1)])
@@ -87,6 +102,7 @@ def test_a_full_disk_takes_only_what_is_on_it(tmp_path: Path) -> None:
         there, refused = trio.run(_fill, broker.port)
         assert refused, "every partition took everything"
         assert there, "no partition is left"
+        assert trio.run(_offline, broker.port) == set(refused)
         assert "LogDirectoryOffline" in broker.said
         assert "Traceback" not in broker.said
         assert broker.process.poll() is None

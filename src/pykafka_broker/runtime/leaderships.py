@@ -413,10 +413,15 @@ class Leaderships:
         return ErrorCode.NONE
 
     def _log(self, partition: TopicPartition, topic_id: TopicId) -> PartitionLog:
-        """The partition's log; INCONSISTENT_TOPIC_ID when it belongs to another topic of the same name."""
+        """The partition's log; INCONSISTENT_TOPIC_ID when it belongs to another topic of the same name.
+
+        KAFKA_STORAGE_ERROR when its disk has failed: with that the controller hears which partitions that concerns.
+        """
         log = self._logs.get(partition)
         if log is None:
             return self._logs.create(partition, topic_id, self.surroundings.settings(partition.topic))
+        if log.is_offline:
+            raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR)
         log.identify(topic_id)
         return log
 

@@ -517,8 +517,7 @@ async def test_a_broker_that_tells_of_a_failed_disk_is_asked_what_was_on_it(tmp_
             first, second = await cluster.start(0), await cluster.start(1)
             await make_replicated(first, "t", (1, 0), (1, 0))
             await second.led("t", 2)
-            del second.logs.logs[T0]
-            second.logs.broken.add(T0)
+            second.logs.break_under(T0)
             second.leaderships.went_offline([T0])
             await first.tree.create(nodes.LogDirEvent.prefix, nodes.LogDirEvent(BrokerId(1)).encode(), sequential=True)
             await until_led_by(second, 0, (0,))

@@ -374,6 +374,20 @@ async def test_settings_of_new_topics_are_learnt_before_their_logs_are_made() ->
     assert (await broker.leaderships.obey(messages.StopReplicaRequest(controller_epoch=1))).error_code == NONE
 
 
+def test_a_partition_whose_disk_has_failed_is_not_taken_up_again() -> None:
+    """The controller asks with what it has said before: so it learns what is gone."""
+    broker = Broker()
+    broker.leads()
+    broker.logs.break_under(T0)
+    broker.leaderships.went_offline([T0])
+    for epoch in (0, 1):
+        (topic,) = broker.leaderships.lead_and_follow(order(epoch=epoch)).topics
+        assert topic.partition_errors[0].error_code == ErrorCode.KAFKA_STORAGE_ERROR
+        with pytest.raises(KafkaError) as refused:
+            broker.leaderships.leader(T0)
+        assert refused.value.code == ErrorCode.KAFKA_STORAGE_ERROR
+
+
 def many(epoch: int = 0, partitions: int = 100) -> messages.LeaderAndIsrRequest:
     told = order(epoch=epoch)
     (first,) = told.topic_states[0].partition_states
