@@ -18,7 +18,7 @@ from typing import Any
 from pykafka_broker.api.routes import Route
 from pykafka_broker.model.errors import ErrorCode
 from pykafka_broker.wire import messages
-from pykafka_broker.wire.exchange import Call, Served
+from pykafka_broker.wire.exchange import Call, Served, Unchanging
 
 API_VERSIONS_KEY = 18
 _SOFTWARE = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?")
@@ -30,11 +30,13 @@ class VersionsApi:
 
     served: Callable[[], Served]
     features_epoch: Callable[[], int]
+    _usual: tuple[int, Unchanging] | None = None
+    """What nearly everybody is told, and the version of ``/feature`` for which that holds."""
 
     def routes(self) -> tuple[Route, ...]:
         return (Route("ApiVersions", "0-4", self.api_versions, self._refuse),)
 
-    async def api_versions(self, call: Call[Any]) -> messages.ApiVersionsResponse:
+    async def api_versions(self, call: Call[Any]) -> messages.ApiVersionsResponse | Unchanging:
         """The list, or the error that tells the client what to do better."""
         if call.unsupported:
             return self._response(ErrorCode.UNSUPPORTED_VERSION, only_key=API_VERSIONS_KEY)
@@ -44,7 +46,10 @@ class VersionsApi:
                 return self._response(ErrorCode.INVALID_REQUEST)
             if call.session is not None:
                 call.session.software_name, call.session.software_version = name, version
-        return self._response(ErrorCode.NONE)
+        epoch = self.features_epoch()
+        if self._usual is None or self._usual[0] != epoch:
+            self._usual = epoch, Unchanging(self._response(ErrorCode.NONE))
+        return self._usual[1]
 
     def _response(self, error: ErrorCode, only_key: int | None = None) -> messages.ApiVersionsResponse:
         response = messages.ApiVersionsResponse

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import trio
@@ -38,29 +39,35 @@ class Connection:
         self._session = session
         self._served = served
         self._answer = answer
-        self._frames = Frames(channel, max_frame_bytes)
+        self.frames = Frames(channel, max_frame_bytes)
         self._gathered: list[Piece] = []
         self._gathered_bytes = 0
 
     async def serve(self) -> None:
         """Answer requests until the client hangs up."""
-        frames = self._frames
         while True:
-            while (frame := frames.at_hand()) is not None:
-                call = open_call(frame, self._served)
-                call.session = self._session
-                response = await _run(self._answer(call, self._session), self._send_before_waiting)
-                must_go = response is not None and self._gather(close_call(call, response))
-                if must_go or call.throttle_ms > 0:
-                    await self._send_gathered()
-                if call.throttle_ms > 0:
-                    await trio.sleep(call.throttle_ms / 1000)
-                # The call may hold views into the buffer, which is about to be filled again.
-                del call, response, frame
-            if self._gathered:
-                await self._send_gathered()
-            if not await frames.receive():
+            await self.answer_what_is_here()
+            if not await self.frames.receive():
                 return
+
+    async def answer_what_is_here(self) -> None:
+        """Answer the requests that have arrived whole; suspends only when one of them, or the client, has to be waited
+        for.
+        """
+        frames = self.frames
+        while (frame := frames.at_hand()) is not None:
+            call = open_call(frame, self._served)
+            call.session = self._session
+            response = await run(self._answer(call, self._session), self._send_before_waiting)
+            must_go = response is not None and self._gather(close_call(call, response))
+            if must_go or call.throttle_ms > 0:
+                await self._send_gathered()
+            if call.throttle_ms > 0:
+                await trio.sleep(call.throttle_ms / 1000)
+            # The call may hold views into the buffer, which is about to be filled again.
+            del call, response, frame
+        if self._gathered:
+            await self._send_gathered()
 
     def _gather(self, pieces: list[Piece]) -> bool:
         """Keep an answer until it is sent; true when that must be before the next request."""
@@ -73,19 +80,16 @@ class Connection:
 
     async def _send_gathered(self) -> None:
         pieces, self._gathered, self._gathered_bytes = self._gathered, [], 0
-        await self._channel.send(_joined(pieces))
+        left = self._channel.send_now(_joined(pieces))
+        if left:
+            await self._channel.send(left)
 
     def _send_before_waiting(self) -> None:
         """Send what goes at once; the little that does not go follows with the next answer."""
-        while self._gathered:
-            piece = self._gathered[0]
-            assert not isinstance(piece, FilePiece), "pieces of files are not kept"
-            sent = self._channel.send_nowait(piece)
-            self._gathered_bytes -= sent
-            if sent < len(piece):
-                self._gathered[0] = memoryview(piece)[sent:]
-                return
-            del self._gathered[0]
+        if self._gathered:
+            with suppress(OSError):  # whoever waits for the socket next learns of it
+                self._gathered = self._channel.send_now(_joined(self._gathered))
+            self._gathered_bytes = sum(map(size_of, self._gathered))
 
 
 def _joined(pieces: list[Piece]) -> list[Piece]:
@@ -108,7 +112,7 @@ def _joined(pieces: list[Piece]) -> list[Piece]:
 
 
 @types.coroutine
-def _run(work: Coroutine[Any, Any, T], before_waiting: Callable[[], None]) -> Generator[Any, Any, T]:
+def run(work: Coroutine[Any, Any, T], before_waiting: Callable[[], None]) -> Generator[Any, Any, T]:
     """Run a coroutine to its end; ``before_waiting`` is called when, and only when, it is about to suspend."""
     try:
         trap = work.send(None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import socket as stdlib_socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import trio
@@ -26,9 +26,10 @@ KEPT_BUFFER_SECONDS = 2
 _SIZE_BYTES = 4
 _MORE = getattr(stdlib_socket, "MSG_MORE", 0)
 _HAS_SENDFILE = hasattr(os, "sendfile")
-_SOCKETS_ARE_FILES = os.name != "nt"
-"""On Windows a socket's number means nothing to ``os.write``, or means another file."""
 _NO_SENDFILE = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
+
+
+_NO_BUFFER = memoryview(bytearray(0))
 
 
 class Channel(Protocol):
@@ -41,8 +42,8 @@ class Channel(Protocol):
         """Wait for bytes; how many were put into the buffer, 0 at the end of the stream."""
         ...
 
-    def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
-        """Send what goes without waiting; how many bytes went."""
+    def send_now(self, pieces: list[Piece]) -> list[Piece]:
+        """Send what goes without waiting; what is left to send."""
         ...
 
     async def send(self, pieces: Sequence[Piece]) -> None:
@@ -53,25 +54,75 @@ class Channel(Protocol):
 class SocketChannel:
     """A plain TCP connection: file pieces leave the page cache by ``sendfile`` and never enter this process."""
 
-    def __init__(self, socket: trio.socket.SocketType) -> None:
+    def __init__(self, socket: stdlib_socket.socket) -> None:
+        socket.setblocking(False)
         self._socket = socket
+        self._patient: trio.socket.SocketType | None = None
         self.moved = 0
 
-    async def receive_into(self, buffer: memoryview) -> int:
-        received = await self._socket.recv_into(buffer)
+    def fileno(self) -> int:
+        """The socket's descriptor, -1 when it is closed."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Hang up; whoever waits for the socket is told."""
+        (self._patient or self._socket).close()
+
+    def receive_now(self, buffer: memoryview) -> int | None:
+        """Put what has arrived into the buffer; how many bytes, 0 at the end of the stream, ``None`` if nothing has."""
+        try:
+            received = self._socket.recv_into(buffer)
+        except BlockingIOError:
+            return None
         self.moved += received
         return received
 
-    def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
-        if not _SOCKETS_ARE_FILES:
-            return 0
-        try:
-            sent = os.write(self._socket.fileno(), data)
-        except OSError:
-            # Full, or broken: whoever waits for the socket next learns which.
-            return 0
-        self.moved += sent
-        return sent
+    async def receive_into(self, buffer: memoryview) -> int:
+        received = await self._waiting().recv_into(buffer)
+        self.moved += received
+        return received
+
+    def send_now(self, pieces: list[Piece]) -> list[Piece]:
+        last = len(pieces) - 1
+        for index, piece in enumerate(pieces):
+            if isinstance(piece, FilePiece):
+                rest = self._send_file_now(piece)
+                if rest is not None:
+                    return [rest, *pieces[index + 1 :]]
+                continue
+            try:
+                sent = self._socket.send(piece, 0 if index == last else _MORE)
+            except BlockingIOError:
+                return pieces[index:]
+            self.moved += sent
+            if sent < len(piece):
+                return [memoryview(piece)[sent:], *pieces[index + 1 :]]
+        return []
+
+    def _waiting(self) -> trio.socket.SocketType:
+        """The socket as one waits for it; many connections never do so alone."""
+        if self._patient is None:
+            self._patient = trio.socket.from_stdlib_socket(self._socket)
+        return self._patient
+
+    def _send_file_now(self, piece: FilePiece) -> FilePiece | None:
+        """What is left of a piece when no more goes, or not in this way."""
+        if not _HAS_SENDFILE:
+            return piece
+        start, left = piece.start, piece.size_bytes
+        while left:
+            try:
+                sent = os.sendfile(self._socket.fileno(), piece.file, start, left)
+            except OSError as error:
+                if isinstance(error, BlockingIOError) or error.errno in _NO_SENDFILE:
+                    return FilePiece(piece.file, start, left)
+                raise
+            if sent == 0:
+                raise EOFError("a log file is shorter than its index says")
+            self.moved += sent
+            start += sent
+            left -= sent
+        return None
 
     async def send(self, pieces: Sequence[Piece]) -> None:
         last = len(pieces) - 1
@@ -83,7 +134,7 @@ class SocketChannel:
 
     async def _send_bytes(self, rest: memoryview, flags: int) -> None:
         while rest:
-            sent = await self._socket.send(rest, flags)
+            sent = await self._waiting().send(rest, flags)
             self.moved += sent
             rest = rest[sent:]
 
@@ -127,8 +178,8 @@ class StreamChannel:
         self.moved += len(data)
         return len(data)
 
-    def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
-        return 0
+    def send_now(self, pieces: list[Piece]) -> list[Piece]:
+        return pieces
 
     async def send(self, pieces: Sequence[Piece]) -> None:
         for piece in pieces:
@@ -149,9 +200,38 @@ class Frames:
     def __init__(self, channel: Channel, max_frame_bytes: int) -> None:
         self._channel = channel
         self._max_frame_bytes = max_frame_bytes
-        self._buffer = memoryview(bytearray(0))
+        self._buffer = _NO_BUFFER
         self._start = 0
         self._end = 0
+
+    @property
+    def has_buffer(self) -> bool:
+        """Whether what arrives next has a place of its own; if not, it may come by ``lend``."""
+        return len(self._buffer) > 0
+
+    def lend(self, buffer: memoryview, received: int) -> None:
+        """Look for frames in somebody else's buffer, where so many bytes have been received from its beginning on."""
+        self._buffer, self._start, self._end = buffer, 0, received
+
+    def give_back(self) -> None:
+        """Leave a buffer that was lent; the beginning of a frame is taken along."""
+        held = self._end - self._start
+        rest = self._buffer[self._start : self._end]
+        self._buffer = memoryview(bytearray(max(held, FIRST_BUFFER_BYTES))) if held else _NO_BUFFER
+        self._buffer[:held] = rest
+        self._start, self._end = 0, held
+
+    def let_go(self) -> None:
+        """Keep no buffer as long as nothing is in it."""
+        if self._start == self._end:
+            self._buffer, self._start, self._end = _NO_BUFFER, 0, 0
+
+    def receive_now(self, receive: Callable[[memoryview], int | None]) -> int | None:
+        """Take what ``receive`` gives without waiting: how many bytes, 0 at the end, ``None`` if nothing is there."""
+        self._make_room()
+        received = receive(self._buffer[self._end :])
+        self._end += received or 0
+        return received
 
     def at_hand(self) -> memoryview | None:
         """The next frame if all of it is here; ``WireError`` if its size is nonsense."""

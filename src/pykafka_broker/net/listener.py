@@ -18,6 +18,7 @@ from pykafka_broker.descriptors import for_connections, may_be_open
 from pykafka_broker.model.errors import WireError
 from pykafka_broker.model.identity import Session
 from pykafka_broker.net.connection import Answer, Connection
+from pykafka_broker.net.crowd import IS_POSSIBLE, Crowd, Guest
 from pykafka_broker.net.frames import SocketChannel
 from pykafka_broker.wire.exchange import Served
 
@@ -33,7 +34,6 @@ _TAKEN_AT_ONCE = 100
 _ROUNDS = 4
 """How many rounds of the idle watch make up ``connections.max.idle.ms``."""
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_HUNG_UP = (trio.BrokenResourceError, trio.ClosedResourceError, ConnectionError, TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +63,11 @@ class Listeners:
         self._answer = answer
         self._limits = limits
         self._by_address: Counter[str] = Counter()
-        self._open: dict[_Watched, None] = {}
+        self._is_served = False
+        self._open: dict[Guest, None] = {}
         self._room = trio.Event()
         self._possible = for_connections(may_be_open())
+        self._crowd = Crowd(self._ended) if IS_POSSIBLE else None
 
     @property
     def connection_count(self) -> int:
@@ -74,6 +76,9 @@ class Listeners:
 
     def accept(self, name: str, sockets: list[trio.socket.SocketType], connections: trio.Nursery) -> None:
         """Accept on all of the sockets of the listener ``name``, and serve the connections, in this nursery."""
+        if self._crowd is not None and not self._is_served:
+            self._is_served = True
+            connections.start_soon(self._crowd.run)
         for socket in sockets:
             connections.start_soon(self._accept_on, name, socket, connections)
 
@@ -113,8 +118,22 @@ class Listeners:
             log.info("too many connections from one address, closing listener=%s address=%s", name, host)
             accepted.close()
             return
+        channel = SocketChannel(accepted)
+        session = Session(listener=name, host=f"/{host}")
+        connection = Connection(channel, session, self._served, self._answer, limits.max_frame_bytes)
+        guest = Guest(channel, connection, host)
+        try:
+            _tune(accepted, limits)
+        except OSError as error:
+            log.info("a connection failed address=%s error=%s", host, error)
+            accepted.close()
+            return
         self._by_address[host] += 1
-        connections.start_soon(self._serve, name, trio.socket.from_stdlib_socket(accepted), host, limits)
+        self._open[guest] = None
+        if self._crowd is None:
+            connections.start_soon(self._serve, guest)
+        else:
+            self._crowd.admit(guest)
 
     async def _wait_for_room(self) -> None:
         """Return when one more connection may be served; a listener without room accepts nobody else meanwhile."""
@@ -124,31 +143,37 @@ class Listeners:
                 self._room = trio.Event()
             await self._room.wait()
 
-    async def _serve(self, name: str, socket: trio.socket.SocketType, host: str, limits: ConnectionLimits) -> None:
-        channel = SocketChannel(socket)
-        session = Session(listener=name, host=f"/{host}")
-        connection = Connection(channel, session, self._served, self._answer, limits.max_frame_bytes)
-        watched = _Watched(channel)
-        self._open[watched] = None
+    async def _serve(self, guest: Guest) -> None:
+        """Serve a connection with a task of its own, where there is no epoll."""
+        why: Exception | None = None
         try:
-            _tune(socket, limits)
-            with watched.scope:
-                await connection.serve()
-        except WireError as error:
-            log.info("closing a connection that broke the protocol address=%s error=%s", host, error)
-        except _HUNG_UP:
-            log.debug("a client hung up address=%s", host)
-        except OSError as error:
-            log.info("a connection failed address=%s error=%s", host, error)
-        except Exception:
-            log.exception("a connection failed address=%s", host)
+            with trio.CancelScope() as guest.task:
+                await guest.connection.serve()
+        except Exception as problem:
+            why = problem
         finally:
-            del self._open[watched]
-            self._by_address[host] -= 1
-            if not self._by_address[host]:
-                del self._by_address[host]
-            self._room.set()
-            socket.close()
+            self._ended(guest, why)
+
+    def _ended(self, guest: Guest, why: Exception | None) -> None:
+        """A connection is over; what it raised is told once, and harms nobody else."""
+        host = guest.host
+        match why:
+            case None:
+                pass
+            case WireError():
+                log.info("closing a connection that broke the protocol address=%s error=%s", host, why)
+            case trio.BrokenResourceError() | trio.ClosedResourceError() | ConnectionError() | TimeoutError():
+                log.debug("a client hung up address=%s", host)
+            case OSError():
+                log.info("a connection failed address=%s error=%s", host, why)
+            case _:
+                log.error("a connection failed address=%s", host, exc_info=why)
+        del self._open[guest]
+        self._by_address[host] -= 1
+        if not self._by_address[host]:
+            del self._by_address[host]
+        self._room.set()
+        guest.channel.close()
 
     async def expire_idle(self) -> None:
         """Close connections on which nothing has moved for ``connections.max.idle.ms``; never ends.
@@ -163,33 +188,19 @@ class Listeners:
                 await trio.sleep(60)
                 continue
             await trio.sleep(max(max_idle_ms / 1000 / _ROUNDS, 0.05))
-            for watched in list(self._open):
-                if watched.has_been_idle(_ROUNDS):
+            for guest in tuple(self._open):
+                if guest.has_been_idle(_ROUNDS):
                     log.debug("closing an idle connection")
-                    watched.scope.cancel()
+                    self._expel(guest)
+
+    def _expel(self, guest: Guest) -> None:
+        if self._crowd is not None:
+            self._crowd.expel(guest)
+        elif guest.task is not None:
+            guest.task.cancel()
 
 
-class _Watched:
-    """A connection, and how many rounds of the idle watch in a row have seen nothing move on it."""
-
-    __slots__ = ("_channel", "_rounds", "_seen", "scope")
-
-    def __init__(self, channel: SocketChannel) -> None:
-        self._channel = channel
-        self._rounds = 0
-        self._seen = -1
-        self.scope = trio.CancelScope()
-
-    def has_been_idle(self, rounds: int) -> bool:
-        if self._channel.moved != self._seen:
-            self._seen = self._channel.moved
-            self._rounds = 0
-            return False
-        self._rounds += 1
-        return self._rounds >= rounds
-
-
-def _tune(socket: trio.socket.SocketType, limits: ConnectionLimits) -> None:
+def _tune(socket: stdlib_socket.socket, limits: ConnectionLimits) -> None:
     socket.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)
     socket.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_KEEPALIVE, 1)
     if limits.send_buffer_bytes > 0:

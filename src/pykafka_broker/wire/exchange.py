@@ -29,6 +29,7 @@ __all__ = [
     "FilePieces",
     "Piece",
     "Served",
+    "Unchanging",
     "close_call",
     "open_call",
     "read_response",
@@ -43,6 +44,8 @@ CONTROLLED_SHUTDOWN_KEY = 7
 _PEEK = struct.Struct(">hhi")
 _SIZE = struct.Struct(">i")
 _CORRELATION = struct.Struct(">i")
+_HEADS = (struct.Struct(">ii"), struct.Struct(">iix"))
+"""Size and correlation id; without and with tagged fields, of which there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +145,39 @@ def open_call(frame: bytes | bytearray | memoryview, served: Served) -> Call[Any
     return Call(form.api, key, version, header.correlation_id, header.client_id, body, len(frame))
 
 
-def close_call(call: Call[Any], response: Message) -> list[Piece]:
+class Unchanging:
+    """A response that many calls get as it is; written out once for each version."""
+
+    __slots__ = ("_bodies", "message")
+
+    def __init__(self, message: Message) -> None:
+        self.message = message
+        self._bodies: dict[int, bytes] = {}
+
+    def body(self, version: int) -> bytes:
+        """What stands behind the header; ``ValueError`` if the message does not fit the version."""
+        found = self._bodies.get(version)
+        if found is None:
+            writer = Writer()
+            write(self.message, version, writer)
+            (piece,) = writer.finish()
+            assert not isinstance(piece, FilePiece), "files change"
+            found = self._bodies[version] = bytes(piece)
+        return found
+
+
+def close_call(call: Call[Any], response: Message | Unchanging) -> list[Piece]:
     """The frame that answers a call, size first; ``ValueError`` if the response does not fit the call's version."""
     form = _form(call.key, call.version)
+    if type(response) is Unchanging:
+        if type(response.message) is not form.response:
+            raise ValueError(f"{form.api} is not answered by {type(response.message).__name__}")
+        body = response.body(call.version)
+        head = _HEADS[form.response_header]
+        return [head.pack(head.size - 4 + len(body), call.correlation_id) + body]
     if type(response) is not form.response:
         raise ValueError(f"{form.api} is not answered by {type(response).__name__}")
+    assert isinstance(response, Message)
     writer = Writer()
     writer.buffer += _SIZE.pack(0) + _CORRELATION.pack(call.correlation_id)
     if form.response_header == 1:

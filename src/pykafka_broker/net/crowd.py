@@ -1,0 +1,206 @@
+"""Many connections that mostly keep silent, held by one epoll instead of by a task each (Linux).
+
+At any moment one task leads: it waits for the epoll, and answers whoever has said something. When a request has to
+wait, for records, for other members of a group, for a client that does not read, the task stays with that connection,
+as if it had always been the connection's own, and another task leads on. So a handler need not know whether it waits,
+and a request that does not wait costs no switch between tasks.
+
+Who has made a task wait is likely to do so again: the task serves him until he has been silent for a while, and gives
+him back to the crowd then.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from pykafka_broker.net.connection import Connection, run
+from pykafka_broker.net.frames import SocketChannel
+
+IS_POSSIBLE: Final = hasattr(select, "epoll")
+SILENT_S: Final = 2.0
+"""Who says nothing for so long needs no task, and no buffer, of his own."""
+BUFFER_BYTES: Final = 64 * 1024
+_AT_ONCE: Final = 64
+_TURN: Final = 64
+"""So many are answered before all other tasks have their turn."""
+
+
+class Guest:
+    """One connection, in the crowd or with a task of its own."""
+
+    __slots__ = ("_seen", "_silence", "channel", "connection", "host", "rest", "task")
+
+    def __init__(self, channel: SocketChannel, connection: Connection, host: str) -> None:
+        self.channel = channel
+        self.connection = connection
+        self.host = host
+        self.task: trio.CancelScope | None = None
+        """Ends the task that the connection has for its own, if it has one."""
+        self.rest: trio.CancelScope | None = None
+        """Ends this task's waiting for the next request."""
+        self._seen = -1
+        self._silence = 0
+
+    def has_been_idle(self, rounds: int) -> bool:
+        """Whether nothing has moved, in either direction, while this was asked so many times in a row."""
+        if self.channel.moved != self._seen:
+            self._seen = self.channel.moved
+            self._silence = 0
+            return False
+        self._silence += 1
+        return self._silence >= rounds
+
+
+class Crowd:
+    """``run`` it, and ``admit`` connections. Each ends with one call of ``ended``, with what it raised, if anything."""
+
+    def __init__(self, ended: Callable[[Guest, Exception | None], None]) -> None:
+        self._ended = ended
+        self._epoll = select.epoll()
+        self._guests: dict[int, Guest] = {}
+        self._buffered: dict[Guest, int] = {}
+        """Those in the crowd with a buffer of their own, and how far they had moved when somebody looked."""
+        self._alone: dict[Guest, int] = {}
+        """Those with a task of their own, the same."""
+        self._spare = memoryview(bytearray(BUFFER_BYTES))
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self) -> None:
+        """Answer until cancelled; then everybody is sent away."""
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._nursery.start_soon(self._lead)
+                await self._sweep()
+        finally:
+            for guest in tuple(self._guests.values()):
+                self._send_away(guest, None)
+            self._epoll.close()
+
+    def admit(self, guest: Guest) -> None:
+        """Answer this connection from now on."""
+        guest.task = None
+        descriptor = guest.channel.fileno()
+        self._guests[descriptor] = guest
+        self._epoll.register(descriptor, select.EPOLLIN)
+        self._note_buffer(guest)
+
+    def expel(self, guest: Guest) -> None:
+        """Hang up on a connection that was admitted."""
+        if guest.task is not None:
+            guest.task.cancel()
+        else:
+            self._send_away(guest, None)
+
+    def _send_away(self, guest: Guest, why: Exception | None) -> None:
+        self._part_from(guest)
+        self._alone.pop(guest, None)
+        self._ended(guest, why)
+
+    def _part_from(self, guest: Guest) -> None:
+        descriptor = guest.channel.fileno()
+        if self._guests.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
+        self._buffered.pop(guest, None)
+
+    async def _lead(self) -> None:
+        """Answer the crowd, until a connection needs this task for itself."""
+        with trio.CancelScope() as scope:
+            answered = 0
+            while True:
+                ready = self._epoll.poll(0, _AT_ONCE)
+                for descriptor, _ in ready:
+                    guest = self._guests.get(descriptor)
+                    if guest is not None and await self._was_kept_by(guest, scope):
+                        return
+                answered += len(ready)
+                if not ready:
+                    await trio.lowlevel.wait_readable(self._epoll.fileno())
+                    answered = 0
+                elif answered >= _TURN:
+                    await trio.lowlevel.checkpoint()
+                    answered = 0
+
+    async def _was_kept_by(self, guest: Guest, scope: trio.CancelScope) -> bool:
+        """Answer what a connection has said; true when it has kept this task, and has no more need of it."""
+        why: Exception | None = None
+        try:
+            is_there = await self._answer(guest, scope)
+            if is_there and guest.task is not None:
+                is_there = await self._serve_alone(guest)
+        except Exception as problem:
+            is_there, why = False, problem
+        except BaseException:
+            self._send_away(guest, None)
+            raise
+        was_kept = guest.task is not None
+        if not is_there:
+            self._send_away(guest, why)
+        elif was_kept:
+            del self._alone[guest]
+            guest.connection.frames.let_go()
+            self.admit(guest)
+        return was_kept
+
+    async def _answer(self, guest: Guest, scope: trio.CancelScope) -> bool:
+        """Answer the requests that have come; false when the client has hung up."""
+        frames = guest.connection.frames
+        is_lent = not frames.has_buffer
+        if is_lent:
+            received = guest.channel.receive_now(self._spare)
+            frames.lend(self._spare, received or 0)
+        else:
+            received = frames.receive_now(guest.channel.receive_now)
+
+        def lead_on() -> None:
+            """Waiting begins: the task is this connection's from now on, and so is the buffer."""
+            self._part_from(guest)
+            guest.task = scope
+            self._alone[guest] = -1
+            if is_lent:
+                self._spare = memoryview(bytearray(BUFFER_BYTES))
+            assert self._nursery is not None
+            self._nursery.start_soon(self._lead)
+
+        if received:
+            await run(guest.connection.answer_what_is_here(), lead_on)
+        if is_lent:
+            frames.give_back()
+        if guest.task is None:
+            self._note_buffer(guest)
+        return received != 0
+
+    def _note_buffer(self, guest: Guest) -> None:
+        if guest.connection.frames.has_buffer:
+            self._buffered.setdefault(guest, -1)
+
+    @staticmethod
+    async def _serve_alone(guest: Guest) -> bool:
+        """Answer one connection until its client hangs up (false) or has been silent for a while (true)."""
+        connection = guest.connection
+        while True:
+            with trio.CancelScope() as guest.rest:
+                if not await connection.frames.receive():
+                    return False
+            if guest.rest.cancelled_caught:
+                return True
+            guest.rest = None
+            await connection.answer_what_is_here()
+
+    async def _sweep(self) -> None:
+        """Take what the silent have no need of: a buffer, a task."""
+        while True:
+            await trio.sleep(SILENT_S)
+            for guest, seen in tuple(self._buffered.items()):
+                self._buffered[guest] = guest.channel.moved
+                if seen == guest.channel.moved:
+                    guest.connection.frames.let_go()
+                    if not guest.connection.frames.has_buffer:
+                        del self._buffered[guest]
+            for guest, seen in tuple(self._alone.items()):
+                self._alone[guest] = guest.channel.moved
+                if seen == guest.channel.moved and guest.rest is not None:
+                    guest.rest.cancel()

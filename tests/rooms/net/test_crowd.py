@@ -1,0 +1,248 @@
+"""Many connections on one epoll: whoever has to be waited for holds nobody else up, and answers come in their order."""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from trio.testing import wait_all_tasks_blocked
+
+from pykafka_broker.api.desk import Desk
+from pykafka_broker.api.routes import Route, collect
+from pykafka_broker.model.errors import ErrorCode
+from pykafka_broker.model.identity import Session
+from pykafka_broker.net.connection import Connection
+from pykafka_broker.net.crowd import SILENT_S, Crowd, Guest
+from pykafka_broker.net.frames import SocketChannel
+from pykafka_broker.wire import messages
+from pykafka_broker.wire.exchange import Call, write_request
+from tests.rooms.net.test_connection import Client
+
+pytestmark = pytest.mark.skipif(not hasattr(select, "epoll"), reason="other systems have no epoll")
+
+_IN_THE_KERNEL_S = 0.02
+"""After so long, what was sent has arrived, and whoever was to be woken runs."""
+
+
+class Beats:
+    """Heartbeats of groups; those of a group that is held wait until it is let go."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, trio.Event] = {}
+        self.heard: list[str] = []
+        self.in_progress: defaultdict[int, int] = defaultdict(int)
+
+    def routes(self) -> tuple[Route, ...]:
+        return (Route("Heartbeat", "0-4", self.heartbeat, self.refuse),)
+
+    async def heartbeat(self, call: Call[Any]) -> messages.HeartbeatResponse:
+        group = call.body.group_id
+        self.heard.append(group)
+        if group in self.held:
+            assert not self.in_progress[id(call.session)], "two requests of one connection are in progress at once"
+            self.in_progress[id(call.session)] += 1
+            # With a scope of its own, as handlers that wait have it: it must stay in the task that opened it.
+            with trio.move_on_after(3600):
+                await self.held[group].wait()
+            self.in_progress[id(call.session)] -= 1
+        return messages.HeartbeatResponse()
+
+    @staticmethod
+    def refuse(call: Call[Any], code: ErrorCode, detail: str | None) -> messages.HeartbeatResponse:
+        return messages.HeartbeatResponse(error_code=code)
+
+
+class Hall:
+    """A crowd, and its clients at the other ends of their connections."""
+
+    def __init__(self) -> None:
+        self.beats = Beats()
+        self.ended: list[Exception | None] = []
+        self.crowd = Crowd(self._ended)
+        self.guests: list[Guest] = []
+        self._routes = collect([self.beats])
+        self._answer = Desk(self._routes).answer
+        self._door = socket.create_server(("127.0.0.1", 0))
+
+    def _ended(self, guest: Guest, why: Exception | None) -> None:
+        self.ended.append(why)
+        self.guests.remove(guest)
+        guest.channel.close()
+
+    async def admits(self) -> Client:
+        stream = await trio.open_tcp_stream(*self._door.getsockname())
+        accepted, _ = self._door.accept()
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        channel = SocketChannel(accepted)
+        session = Session("PLAINTEXT", "/127.0.0.1")
+        connection = Connection(channel, session, self._routes.served, self._answer, 100_000_000)
+        self.guests.append(Guest(channel, connection, "127.0.0.1"))
+        self.crowd.admit(self.guests[-1])
+        return Client(stream)
+
+    def close(self) -> None:
+        self._door.close()
+
+
+@pytest.fixture
+async def hall(nursery: trio.Nursery) -> AsyncIterator[Hall]:
+    hall = Hall()
+    nursery.start_soon(hall.crowd.run)
+    yield hall
+    hall.close()
+
+
+async def test_everybody_is_answered_in_his_order(hall: Hall) -> None:
+    clients = [await hall.admits() for _ in range(20)]
+    for client in clients:
+        await client.sends(*"abc")
+    for client in clients:
+        assert [await client.hears() for _ in range(3)] == [(0, 0), (1, 0), (2, 0)]
+
+
+async def test_who_has_to_wait_holds_nobody_else_up(hall: Hall) -> None:
+    hall.beats.held = {"one": trio.Event(), "two": trio.Event()}
+    first, second, third = [await hall.admits() for _ in range(3)]
+    await first.sends("a", "one", "b")
+    await second.sends("two")
+    assert await first.hears() == (0, 0)
+    await third.sends("c")
+    assert await third.hears() == (0, 0)
+    hall.beats.held["two"].set()
+    assert await second.hears() == (0, 0)
+    hall.beats.held["one"].set()
+    assert [await first.hears() for _ in range(2)] == [(1, 0), (2, 0)]
+
+
+async def test_who_has_waited_goes_on_as_before_and_may_wait_again(hall: Hall) -> None:
+    client = await hall.admits()
+    for number in range(5):
+        hall.beats.held = {"held": trio.Event()}
+        await client.sends("a", "held", "b")
+        assert await client.hears() == (0, 0)
+        hall.beats.held["held"].set()
+        assert [await client.hears() for _ in range(2)] == [(1, 0), (2, 0)]
+        assert len(hall.beats.heard) == 3 * (number + 1)
+
+
+async def test_who_is_silent_for_a_while_after_waiting_needs_no_task_of_his_own(
+    hall: Hall, autojump_clock: trio.testing.MockClock
+) -> None:
+    hall.beats.held = {"held": trio.Event()}
+    hall.beats.held["held"].set()
+    client = await hall.admits()
+    (guest,) = hall.guests
+    for _ in range(3):
+        hall.beats.held = {"held": trio.Event()}
+        await client.sends("held")
+        await wait_all_tasks_blocked()
+        assert guest.task is not None
+        hall.beats.held["held"].set()
+        assert await client.hears() == (0, 0)
+        await trio.sleep(3 * SILENT_S)
+        assert guest.task is None
+        assert not guest.connection.frames.has_buffer
+        await client.sends("a")
+        assert await client.hears() == (0, 0)
+        assert guest.task is None
+
+
+async def test_who_has_asked_and_waits_for_long_keeps_his_task(
+    hall: Hall, autojump_clock: trio.testing.MockClock
+) -> None:
+    hall.beats.held = {"held": trio.Event()}
+    client = await hall.admits()
+    await client.sends("held", "a")
+    await trio.sleep(100 * SILENT_S)
+    hall.beats.held["held"].set()
+    assert [await client.hears() for _ in range(2)] == [(0, 0), (1, 0)]
+
+
+async def test_a_request_may_come_in_pieces_and_costs_a_silent_client_no_more_than_what_came(
+    hall: Hall, autojump_clock: trio.testing.MockClock
+) -> None:
+    client, other = await hall.admits(), await hall.admits()
+    guest = hall.guests[0]
+    frame = write_request("Heartbeat", 4, 7, "tests", messages.HeartbeatRequest(group_id="x" * 30_000))
+    for piece in (frame[:3], frame[3:20_000], frame[20_000:]):
+        await client.stream.send_all(piece)
+        await wait_all_tasks_blocked()
+        await other.sends("a")
+        assert await other.hears() == (0, 0)
+        await trio.sleep(3 * SILENT_S)
+    assert await client.hears() == (7, 0)
+    await trio.sleep(3 * SILENT_S)
+    assert not guest.connection.frames.has_buffer
+
+
+async def test_a_client_that_does_not_read_is_waited_for_alone(hall: Hall) -> None:
+    client, other = await hall.admits(), await hall.admits()
+    asked = 100_000
+    frame = write_request("Heartbeat", 4, 7, "tests", messages.HeartbeatRequest(group_id="a"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.stream.send_all, frame * asked)
+        while hall.guests[0].task is None:
+            await wait_all_tasks_blocked()
+        await other.sends("b")
+        assert await other.hears() == (0, 0)
+        answer = struct.pack(">iibihb", 12, 7, 0, 0, 0, 0)
+        heard = b""
+        while len(heard) < asked * len(answer):
+            heard += await client.stream.receive_some()
+    assert heard == answer * asked
+
+
+async def test_who_hangs_up_or_talks_nonsense_is_sent_away_and_the_others_stay(hall: Hall) -> None:
+    clients = [await hall.admits() for _ in range(4)]
+    hall.beats.held = {"held": trio.Event()}
+    await clients[0].stream.aclose()
+    await clients[1].stream.send_all(struct.pack(">i", -1))
+    await clients[2].sends("held")
+    await wait_all_tasks_blocked(_IN_THE_KERNEL_S)
+    await clients[2].stream.aclose()
+    hall.beats.held["held"].set()
+    while len(hall.ended) < 3:
+        await wait_all_tasks_blocked(_IN_THE_KERNEL_S)
+    assert sorted(type(why).__name__ for why in hall.ended if not isinstance(why, OSError | type(None))) == [
+        "WireError"
+    ]
+    await clients[3].sends("a")
+    assert await clients[3].hears() == (0, 0)
+    assert len(hall.guests) == 1
+
+
+async def test_whoever_is_expelled_is_gone_in_the_crowd_and_in_the_middle_of_waiting(hall: Hall) -> None:
+    silent, waiting, other = [await hall.admits() for _ in range(3)]
+    hall.beats.held = {"held": trio.Event()}
+    await waiting.sends("held")
+    await wait_all_tasks_blocked(_IN_THE_KERNEL_S)
+    for guest in hall.guests[:2]:
+        hall.crowd.expel(guest)
+    assert await silent.frame() is None
+    assert await waiting.frame() is None
+    assert hall.ended == [None, None]
+    await other.sends("a")
+    assert await other.hears() == (0, 0)
+
+
+async def test_in_the_end_everybody_is_sent_away() -> None:
+    hall = Hall()
+    hall.beats.held = {"held": trio.Event()}
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hall.crowd.run)
+        clients = [await hall.admits() for _ in range(3)]
+        await clients[0].sends("held")
+        await wait_all_tasks_blocked(_IN_THE_KERNEL_S)
+        nursery.cancel_scope.cancel()
+    assert hall.guests == []
+    assert hall.ended == [None] * 3
+    hall.close()
+    for client in clients:
+        assert await client.frame() is None
