@@ -1,8 +1,9 @@
 """`python -m bench [--rounds N] [--parts PART...]`: prints one Markdown table and keeps it in `bench/results`.
 
-A lone broker is measured, three of them as a cluster, a lone one with up to 2,000 partitions, one that tidies up
-meanwhile, and one that flushes every record. Ours and Apache Kafka's are started fresh in every round, one after the
-other, never at once; the order changes from round to round. Progress goes to standard error.
+A lone broker is measured with a bit of everything, in bulk, and with small requests; three of them as a cluster; a lone
+one with up to 2,000 partitions, one that tidies up meanwhile, and one that flushes every record. Ours and Apache
+Kafka's are started fresh in every round, one after the other, never at once; the order changes from round to round.
+Progress goes to standard error.
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import clusters, flushes, pauses, report, sizes
+from bench import bulk, clusters, flushes, pauses, report, sizes, small
+from bench.bulk import measure_bulk
 from bench.clusters import measure_cluster
 from bench.flushes import measure_flushes
 from bench.pauses import measure_pauses
 from bench.rounds import OURS, ROWS, THEIRS, Amounts, measure
 from bench.sizes import COUNTS, measure_sizes
+from bench.small import measure_small
 
-PARTS = ("lone", "cluster", "sizes", "pauses", "flushes")
+PARTS = ("lone", "bulk", "small", "cluster", "sizes", "pauses", "flushes")
 RESULTS = Path(__file__).resolve().parent / "results"
+KEPT = Path(__file__).resolve().parents[1] / "docs" / "performance"
 
 
 def main() -> None:
@@ -33,6 +37,8 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=500, help="per round, produced and consumed (default: 500)")
     parser.add_argument("--requests", type=int, default=30_000, help="one-record requests per round (default: 30000)")
     parser.add_argument("--latency-s", type=int, default=10, help="seconds of latency measurement (default: 10)")
+    parser.add_argument("--share", type=float, default=1.0, help="of the usual amount, in bulk and small (default: 1)")
+    parser.add_argument("--keep", action="store_true", help="keep what was found as the result that is shown (docs)")
     parser.add_argument("--replicated-megabytes", type=int, default=500, help="the same for three brokers (500)")
     parser.add_argument("--only", choices=("ours", "theirs"), help="measure one of the two")
     parser.add_argument("--partitions", type=int, nargs="+", default=COUNTS, help="how many to start with (sizes)")
@@ -54,6 +60,10 @@ def main() -> None:
             found: dict[str, float] = {}
             if "lone" in chosen.parts:
                 found |= measure(name, amounts, say)
+            if "bulk" in chosen.parts:
+                found |= measure_bulk(name, chosen.share, turn == 0, say)
+            if "small" in chosen.parts:
+                found |= measure_small(name, max(1, int(5 * chosen.share)), say)
             if "cluster" in chosen.parts:
                 found |= measure_cluster(name, amounts, say)
             if "sizes" in chosen.parts:
@@ -63,12 +73,18 @@ def main() -> None:
             if "flushes" in chosen.parts:
                 found |= measure_flushes(name, chosen.latency_s, say)
             rounds[name].append(found)
-    rows = ROWS | clusters.ROWS | sizes.rows(chosen.partitions) | pauses.ROWS | flushes.ROWS
-    text = f"{report.table(rows, rounds)}\n\n{report.surroundings(rounds, os.cpu_count() or 0)}\n"
+    rows = ROWS | bulk.ROWS | small.ROWS | clusters.ROWS | sizes.rows(chosen.partitions) | pauses.ROWS | flushes.ROWS
+    where = report.surroundings(rounds, os.cpu_count() or 0)
+    text = f"{report.groups(rows, rounds)}{report.table(rows, rounds)}\n\n{where}\n"
     RESULTS.mkdir(exist_ok=True)
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     (RESULTS / f"{stamp}.json").write_text(json.dumps(rounds, indent=1))
     (RESULTS / f"{stamp}.md").write_text(text)
+    if chosen.keep:
+        KEPT.with_suffix(".json").write_text(json.dumps(rounds, indent=1) + "\n")
+        KEPT.with_suffix(".md").write_text(
+            f"# What was measured\n\n`python -m bench {' '.join(sys.argv[1:])}`\n\n{text}"
+        )
     print(text)
 
 

@@ -30,9 +30,17 @@ class Lost(RuntimeError):
 
 
 def produce(
-    bootstrap: str, count: int, size: int, partitions: int = PARTITIONS, replicas: int = 1, turn: int = 0
+    bootstrap: str,
+    count: int,
+    size: int,
+    partitions: int = PARTITIONS,
+    replicas: int = 1,
+    turn: int = 0,
+    acks: int = -1,
+    lz4: int = 0,
+    idempotent: int = 0,
 ) -> dict[str, float]:
-    """`count` records of `size` bytes, acks=all, as fast as they go, into a topic of each `turn`.
+    """`count` records of `size` bytes, as fast as they go, into a topic of each `turn`.
 
     Records carry their number.
     """
@@ -42,7 +50,9 @@ def produce(
     producer = Producer(
         {
             "bootstrap.servers": bootstrap,
-            "acks": "all",
+            "acks": acks,
+            "compression.type": "lz4" if lz4 else "none",
+            "enable.idempotence": bool(idempotent),
             "linger.ms": 5,
             "queue.buffering.max.messages": 200_000,
             "queue.buffering.max.kbytes": 400_000,
@@ -80,7 +90,8 @@ def consume(
     seen = bytearray(count) if check else bytearray()
     begun = time.perf_counter()
     while found < count:
-        messages = consumer.consume(10_000, 1.0)
+        # Never more than are left: for those, the client would wait.
+        messages = consumer.consume(min(10_000, count - found), 1.0)
         if not messages and time.perf_counter() - begun > _PATIENCE_S:
             raise Lost(f"{found} of {count} records came back")
         found += len(messages)

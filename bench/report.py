@@ -9,26 +9,59 @@ from collections.abc import Mapping, Sequence
 from bench.rounds import OURS, THEIRS, Row
 
 Rounds = Mapping[str, Sequence[Mapping[str, float]]]
+_SMALLEST = 1e-9
 
 
 def table(rows: Mapping[str, Row], rounds: Rounds) -> str:
-    """Median of each row that was measured, for both, how many times as good ours is, and the spread, least to most."""
+    """Median of each row that was measured, for both, how many times as good ours is and has to be, and the spread."""
     lines = [
-        f"| row | unit | {OURS} | {THEIRS} | ours is better by | spread ours | spread Apache Kafka |",
-        "|---|---|--:|--:|--:|--:|--:|",
+        f"| row | unit | {OURS} | {THEIRS} | ours is better by | to reach | spread ours | spread Apache Kafka |",
+        "|---|---|--:|--:|--:|--:|--:|--:|",
     ]
     for key, row in rows.items():
-        ours = [found[key] for found in rounds.get(OURS, []) if key in found]
-        theirs = [found[key] for found in rounds.get(THEIRS, []) if key in found]
+        ours, theirs = _values(rounds, OURS, key), _values(rounds, THEIRS, key)
         if not ours and not theirs:
             continue
-        ratio = "-"
-        if ours and theirs:
-            here, there = statistics.median(ours), statistics.median(theirs)
-            ratio = f"{here / there if row.more_is_better else there / max(here, 1e-9):.2f} x"
-        cells = [row.name, row.unit, _median(ours), _median(theirs), ratio, _spread(ours), _spread(theirs)]
-        lines.append(f"| {' | '.join(cells)} |")
+        found = better_by(row, ours, theirs)
+        told = "-" if found is None else f"{found:.2f} x"
+        cells = [row.name, row.unit, _median(ours), _median(theirs), told, _verdict(found, row.reach)]
+        lines.append(f"| {' | '.join([*cells, _spread(ours), _spread(theirs)])} |")
     return "\n".join(lines)
+
+
+def better_by(row: Row, ours: Sequence[float], theirs: Sequence[float]) -> float | None:
+    """How many times as good as theirs ours is, by the medians; nothing where one of them was not measured."""
+    if not ours or not theirs:
+        return None
+    here, there = statistics.median(ours), statistics.median(theirs)
+    return here / max(there, _SMALLEST) if row.more_is_better else there / max(here, _SMALLEST)
+
+
+def groups(rows: Mapping[str, Row], rounds: Rounds) -> str:
+    """For each group of rows, the geometric mean of how much better they are, and the worst of them."""
+    found: dict[str, list[tuple[float, str]]] = {}
+    for key, row in rows.items():
+        ratio = better_by(row, _values(rounds, OURS, key), _values(rounds, THEIRS, key))
+        if row.group and ratio is not None:
+            found.setdefault(row.group, []).append((ratio, row.name))
+    if not found:
+        return ""
+    lines = ["| group | rows | geometric mean | worst | which |", "|---|--:|--:|--:|---|"]
+    for group, ratios in found.items():
+        worst, which = min(ratios)
+        mean = statistics.geometric_mean(ratio for ratio, _ in ratios)
+        lines.append(f"| {group} | {len(ratios)} | {mean:.2f} x | {worst:.2f} x | {which} |")
+    return "\n".join(lines) + "\n\n"
+
+
+def _values(rounds: Rounds, name: str, key: str) -> list[float]:
+    return [found[key] for found in rounds.get(name, []) if key in found]
+
+
+def _verdict(found: float | None, reach: float | None) -> str:
+    if reach is None:
+        return ""
+    return f"{reach:g} x" if found is None else f"{reach:g} x: {'yes' if found >= reach else 'no'}"
 
 
 def surroundings(rounds: Rounds, processors: int) -> str:
