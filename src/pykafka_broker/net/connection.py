@@ -42,6 +42,8 @@ class Connection:
         self.frames = Frames(channel, max_frame_bytes)
         self._gathered: list[Piece] = []
         self._gathered_bytes = 0
+        self.answered = 0
+        """How many requests have been answered, and be it by silence."""
 
     async def serve(self) -> None:
         """Answer requests until the client hangs up."""
@@ -59,6 +61,7 @@ class Connection:
             call = open_call(frame, self._served)
             call.session = self._session
             response = await run(self._answer(call, self._session), self._send_before_waiting)
+            self.answered += 1
             must_go = response is not None and self._gather(close_call(call, response))
             if must_go or call.throttle_ms > 0:
                 await self._send_gathered()

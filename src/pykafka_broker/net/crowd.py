@@ -25,8 +25,8 @@ SILENT_S: Final = 2.0
 """Who says nothing for so long needs no task, and no buffer, of his own."""
 BUFFER_BYTES: Final = 64 * 1024
 _AT_ONCE: Final = 64
-_TURN: Final = 64
-"""So many are answered before all other tasks have their turn."""
+_TURN: Final = 100
+"""So many requests are answered, some milliseconds, before all other tasks have their turn."""
 
 
 class Guest:
@@ -114,14 +114,17 @@ class Crowd:
                 ready = self._epoll.poll(0, _AT_ONCE)
                 for descriptor, _ in ready:
                     guest = self._guests.get(descriptor)
-                    if guest is not None and await self._was_kept_by(guest, scope):
+                    if guest is None:
+                        continue
+                    before = guest.connection.answered
+                    if await self._was_kept_by(guest, scope):
                         return
-                answered += len(ready)
+                    answered += guest.connection.answered - before
+                    if answered >= _TURN:
+                        await trio.lowlevel.checkpoint()
+                        answered = 0
                 if not ready:
                     await trio.lowlevel.wait_readable(self._epoll.fileno())
-                    answered = 0
-                elif answered >= _TURN:
-                    await trio.lowlevel.checkpoint()
                     answered = 0
 
     async def _was_kept_by(self, guest: Guest, scope: trio.CancelScope) -> bool:

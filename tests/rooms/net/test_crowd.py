@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import select
 import socket
 import struct
@@ -105,6 +107,19 @@ async def test_everybody_is_answered_in_his_order(hall: Hall) -> None:
         await client.sends(*"abc")
     for client in clients:
         assert [await client.hears() for _ in range(3)] == [(0, 0), (1, 0), (2, 0)]
+
+
+async def test_a_crowd_that_never_stops_asking_lets_other_tasks_have_their_turn(hall: Hall) -> None:
+    clients = [await hall.admits() for _ in range(20)]
+    asked = [write_request("Heartbeat", 4, 7, "tests", messages.HeartbeatRequest(group_id="a"))] * 300
+    for client in clients:
+        assert os.write(client.stream.socket.fileno(), b"".join(asked)) == len(asked) * len(asked[0])
+    turns = [0]
+    while len(hall.beats.heard) < len(clients) * len(asked):
+        await trio.lowlevel.checkpoint()
+        turns.append(len(hall.beats.heard))
+    # Two turns at most, because trio has tasks run in any order; one turn ends with what a single client has sent.
+    assert max(later - earlier for earlier, later in itertools.pairwise(turns)) <= 2 * (100 + len(asked))
 
 
 async def test_who_has_to_wait_holds_nobody_else_up(hall: Hall) -> None:
