@@ -94,7 +94,11 @@ class Peer:
             raise Unreachable(f"{self._name} has no address that is known here")
         host, port = address
         with trio.move_on_after(CONNECTING_S):
-            stream = await trio.open_tcp_stream(host, port)
+            try:
+                stream = await trio.open_tcp_stream(host, port)
+            except UnicodeError as error:
+                # What Python says of a name with an empty label, or one that is too long.
+                raise Unreachable(f"{self._name}: {host!r} is no host name") from error
             connection = stream.socket
             connection.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_KEEPALIVE, 1)
             return connection

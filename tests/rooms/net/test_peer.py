@@ -189,3 +189,11 @@ async def test_a_broker_that_nobody_listens_for_is_unreachable() -> None:
         pass
     with peer(address) as line, pytest.raises(Unreachable):
         await ask(line)
+
+
+@pytest.mark.parametrize(
+    "host", ["broker..example", "b" * 64 + ".example", "\N{LATIN SMALL LETTER U WITH DIAERESIS}..x"]
+)
+async def test_a_broker_that_advertises_what_is_no_host_name_is_unreachable(host: str) -> None:
+    with peer((host, 9092)) as line, pytest.raises(Unreachable):
+        await line.ask("StopReplica", 4, QUESTION)
