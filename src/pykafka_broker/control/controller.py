@@ -187,7 +187,9 @@ class Controller:
         return min(resting, default=None)
 
     def tick(self, now: Millis) -> tuple[Command, ...]:
-        """Try again what rested until now."""
+        """Try again what rested until now; what cannot begin even so has to wait for an event."""
+        for deletion in self._deletions.values():
+            deletion.wake(now)
         if self._balances_at is not None and now >= self._balances_at:
             self._balances_at = Millis(now + self._settings.leader_imbalance_check_interval_seconds * 1000)
             self._balance()

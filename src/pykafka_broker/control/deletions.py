@@ -62,6 +62,11 @@ class Deletion:
         self.left = set()
         self.not_before = until
 
+    def wake(self, now: Millis) -> None:
+        """It may begin again if it has rested long enough."""
+        if self.not_before <= now:
+            self.not_before = AT_ONCE
+
     def gone(self, partition: TopicPartition, broker: BrokerId) -> None:
         """A broker has deleted its copy."""
         if self.stage is Stage.STOPPING:

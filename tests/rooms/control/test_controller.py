@@ -358,6 +358,18 @@ def test_a_copy_that_could_not_be_deleted_is_tried_again_later() -> None:
     assert (1, "StopReplica") in story.kinds()
 
 
+def test_a_deletion_that_has_rested_but_still_may_not_begin_does_not_ask_for_another_look_at_once() -> None:
+    story = Story(auto_leader_rebalance_enable=False).begins(
+        [broker(1), broker(2)], {"t": topic((1, 2))}, {T0: state(1, 1, 2)}
+    )
+    story.hears(DeletionsSeen({"t"})).all_stopped(ErrorCode.KAFKA_STORAGE_ERROR)
+    story.hears(BrokersSeen([broker(1)]))
+    assert story.controller.tick(Millis(RETRY_AFTER_MS)) == ()
+    assert story.controller.next_deadline() is None
+    story.now = Millis(RETRY_AFTER_MS + 1)
+    assert (2, "StopReplica") in story.hears(BrokersSeen([broker(1), broker(2, epoch=50)])).kinds()
+
+
 def test_a_broker_that_dies_while_it_deletes_is_asked_again_in_its_next_life() -> None:
     story = Story().begins([broker(1), broker(2)], {"t": topic((1, 2))}, {T0: state(1, 1, 2)})
     story.hears(DeletionsSeen({"t"}))
