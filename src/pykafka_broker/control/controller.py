@@ -452,8 +452,11 @@ class Controller:
             return
         if name in self._deletions:
             # Nobody may change a topic that is going away (KafkaController.processPartitionModifications).
+            current = replace(known, version=found.version)
             if found.partitions != known.partitions:
-                self._rewrite(name, replace(known, version=found.version))
+                self._rewrite(name, current)
+            else:
+                self.cluster.topics[name] = current
             return
         added = {index: replicas for index, replicas in found.partitions.items() if index not in known.partitions}
         merged = replace(

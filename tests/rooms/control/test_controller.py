@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from pykafka_broker.control.events import (
     BrokersSeen,
     DeletionsSeen,
     Event,
+    IsrChangeAsked,
     StatesWritten,
     TermBegan,
     TopicAssignmentChanged,
@@ -32,8 +34,10 @@ from pykafka_broker.control.events import (
     TopicsSeen,
     TopicWritten,
 )
+from pykafka_broker.control.isr_changes import IsrWish
 from pykafka_broker.model.errors import ErrorCode
 from pykafka_broker.model.names import BrokerId, LeaderEpoch, TopicId, TopicPartition
+from pykafka_broker.model.outcome import Ticket
 from pykafka_broker.model.time import Millis
 from pykafka_broker.wire import messages
 
@@ -389,6 +393,16 @@ def test_partitions_added_to_a_topic_on_its_way_out_are_taken_back() -> None:
     story = Story().begins([broker(1)], {"t": topic((1, 2))}, {T0: state(1, 1)}, ["t"])
     story.hears(TopicAssignmentChanged("t", topic((1, 2), (1,), version=1)))
     assert story.commands == (WriteTopic("t", topic((1, 2), version=1)),)
+
+
+def test_a_move_ends_although_the_topic_is_on_its_way_out_and_its_node_was_written_without_a_change() -> None:
+    moving = Topic(TOPIC_ID, {0: Assignment((BrokerId(2), BrokerId(1)), (BrokerId(2),), (BrokerId(1),))})
+    story = Story().begins([broker(1), broker(2)], {"t": moving}, {T0: state(1, 1)}, ["t"])
+    story.hears(TopicAssignmentChanged("t", replace(moving, version=1)))
+    ticket = Ticket(1)
+    wish = IsrWish(LeaderEpoch(0), 0, (BrokerId(1), BrokerId(2)))
+    story.hears(IsrChangeAsked(ticket, BrokerId(1), broker(1).epoch, {T0: wish})).all_written().all_written()
+    assert [one.topic.version for one in story.commands if isinstance(one, WriteTopic)] == [1]
 
 
 def test_marks_without_topic_or_permission_are_removed() -> None:
