@@ -35,6 +35,7 @@ from pykafka_broker.zk.port import (
     Delete,
     NodeExists,
     NoNode,
+    NotEmpty,
     Replace,
     Stat,
 )
@@ -286,10 +287,21 @@ class ControllerTree:
 
     async def _remove_remains(self, name: str) -> None:
         """Remove a topic of which some nodes are missing, the mark last, so that a crash leaves the mark."""
-        await self._together(())
-        await self._tree.delete_tree(nodes.topic_path(name))
+        await self._remove_tree(nodes.topic_path(name))
         await self.remove(nodes.config_path(nodes.TOPIC_CONFIG, name))
         await self.remove(nodes.delete_topic_path(name))
+
+    async def _remove_tree(self, path: str) -> None:
+        """Remove a node and all below it, but nothing after the term: it may be a new topic's by then."""
+        while True:
+            try:
+                for child in await self._tree.children(path):
+                    await self._remove_tree(f"{path}/{child}")
+                return await self.remove(path)
+            except NoNode:
+                return None
+            except NotEmpty:
+                continue
 
     async def remove(self, path: str) -> None:
         """Remove a node that may be gone already."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -151,6 +152,40 @@ async def test_nothing_is_written_after_the_term(term: Term) -> None:
     assert await term.tree.state(T0) == state(version=0)
     with pytest.raises(NoNode):
         await term.session.read(nodes.FEATURE)
+
+
+async def test_a_topic_that_was_made_again_after_the_term_is_not_removed_with_the_remains_of_the_old(
+    term: Term,
+) -> None:
+    await term.make_topic()
+    await term.session.create(nodes.partitions_path("t"))
+
+    class Overtaken:
+        """The session, in which another controller takes over once the remains have been looked at."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(term.session, name)
+
+        async def _overtake(self) -> None:
+            if (await term.session.read(nodes.CONTROLLER_EPOCH)).stat.version == 0:
+                await term.session.replace(nodes.CONTROLLER_EPOCH, b"2")
+                await term.session.delete_tree(nodes.topic_path("t"))
+                await term.make_topic()
+                await term.session.create(nodes.partitions_path("t"))
+
+        async def children(self, path: str) -> tuple[str, ...]:
+            found = await term.session.children(path)
+            await self._overtake()
+            return found
+
+        async def delete_tree(self, path: str) -> None:
+            await self._overtake()
+            await term.session.delete_tree(path)
+
+    tree = ControllerTree(cast(Coordination, Overtaken()), Check(nodes.CONTROLLER_EPOCH, 0), term.facts.append)
+    with pytest.raises(TermOver):
+        await tree.remove_topics([ForgetTopic("t", (0, 1))])
+    assert await term.session.children(nodes.topic_path("t")) == ("partitions",)
 
 
 async def test_a_state_that_a_later_controller_wrote_ends_the_term(term: Term) -> None:
