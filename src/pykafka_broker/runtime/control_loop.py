@@ -409,7 +409,12 @@ class _Term:
                 return [BrokersSeen(await self._brokers(nursery))]
             case (_, topic):
                 found = await self._nodes.topic(topic)
-                return [] if found is None else [TopicAssignmentChanged(topic, found)]
+                if found is None:
+                    return []
+                if topic not in self.controller.cluster.topics:
+                    # Its node made no sense until now, or it is a new one of that name.
+                    return [await self._topics_seen(nursery)]
+                return [TopicAssignmentChanged(topic, found)]
         return []
 
     async def _brokers(self, nursery: trio.Nursery) -> list[LiveBroker]:
@@ -433,18 +438,17 @@ class _Term:
         return TopicsSeen(names, await self._fresh_topics(nursery, names))
 
     async def _fresh_topics(self, nursery: trio.Nursery, names: Iterable[str]) -> dict[str, Topic]:
-        """Those of the topics that are not watched yet, watched from now on."""
+        """Those of the topics that the controller does not know, watched from now on even if they make no sense yet."""
         fresh: dict[str, Topic] = {}
+        known = self.controller.cluster.topics
 
         async def meet(name: str) -> None:
             await self._ensure_watched(nursery, nodes.topic_path(name), (_TOPICS, name))
             found = await self._nodes.topic(name)
-            if found is None:
-                self._unwatch((_TOPICS, name))
-            else:
+            if found is not None:
                 fresh[name] = found
 
-        await _each(meet, [name for name in sorted(names) if (_TOPICS, name) not in self._watched])
+        await _each(meet, [name for name in sorted(names) if name not in known or (_TOPICS, name) not in self._watched])
         return fresh
 
     async def _read_all(self, nursery: trio.Nursery) -> TermBegan:

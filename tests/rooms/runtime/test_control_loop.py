@@ -91,6 +91,15 @@ async def test_topics_and_brokers_that_make_no_sense_are_passed_over(tmp_path: P
         assert list(broker.metadata.brokers) == [ME]
 
 
+async def test_a_topic_that_made_no_sense_is_led_once_its_node_is_mended(tmp_path: Path) -> None:
+    async with lone_broker(tmp_path) as broker:
+        with trio.fail_after(5):
+            await broker.tree.create(nodes.topic_path("t"), b"{")
+            await make(broker, "other")
+            await broker.tree.replace(nodes.topic_path("t"), b'{"version":1,"partitions":{"0":[0]}}')
+            await broker.led("t")
+
+
 async def test_partitions_that_an_old_tool_added_are_led_and_the_id_is_put_back(tmp_path: Path) -> None:
     async with lone_broker(tmp_path) as broker:
         with trio.fail_after(5):
