@@ -298,15 +298,16 @@ class _Term:
             self._look_at((_REASSIGNMENTS, ""))
             self._look_at((_ELECTION, ""))
             while True:
+                if not self._events and not self._due:
+                    await self._rest(nursery)
+                # By turns: whoever asks without end must not hide who has died.
                 if self._events:
                     await self._handle(nursery, self._events.popleft())
-                elif self._due:
+                if self._due:
                     rung = next(iter(self._due))
                     del self._due[rung]
                     for event in await self._look(nursery, rung):
                         await self._handle(nursery, event)
-                else:
-                    await self._rest(nursery)
 
     async def ask(self, event: Callable[[Ticket], Event]) -> Any:
         """Hand an event to the controller and wait for its answer; NOT_CONTROLLER if the term ends before."""

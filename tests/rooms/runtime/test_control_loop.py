@@ -91,6 +91,21 @@ async def test_topics_and_brokers_that_make_no_sense_are_passed_over(tmp_path: P
         assert list(broker.metadata.brokers) == [ME]
 
 
+async def test_whoever_asks_without_end_does_not_keep_the_controller_from_looking_at_the_tree(tmp_path: Path) -> None:
+    async with lone_broker(tmp_path) as broker, trio.open_nursery() as nursery:
+        with trio.fail_after(5):
+            await make(broker, "t")
+
+            async def ask_again_and_again() -> None:
+                while True:
+                    await broker.loop.reassign({T0: (ME,)})
+
+            for _ in range(3):
+                nursery.start_soon(ask_again_and_again)
+            await make(broker, "u")
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_topic_that_made_no_sense_is_led_once_its_node_is_mended(tmp_path: Path) -> None:
     async with lone_broker(tmp_path) as broker:
         with trio.fail_after(5):
