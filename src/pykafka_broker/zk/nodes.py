@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from pykafka_broker.model.names import BrokerId, LeaderEpoch, TopicId, TopicPartition
+from pykafka_broker.wire.primitives import LONGEST_STRING_BYTES
 from pykafka_broker.zk.paths import checked
 
 CONSUMERS = "/consumers"
@@ -186,7 +187,7 @@ class Endpoint:
         protocol = listener if protocols is None else protocols.get(listener)
         if protocol is None:
             raise MalformedNode(f"no security protocol is given for the listener of {text!r}")
-        return cls(listener, host, _int32(port), protocol)
+        return cls(_text(listener), _text(host), _int32(port), _text(protocol))
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +245,7 @@ class BrokerRegistration:
         if version < 1:
             raise MalformedNode(f"version {version} of a registration does not exist")
         if version == 1:
-            endpoints: tuple[Endpoint, ...] = (Endpoint("PLAINTEXT", str(fields["host"]), _int32(fields["port"])),)
+            endpoints: tuple[Endpoint, ...] = (Endpoint("PLAINTEXT", _text(fields["host"]), _int32(fields["port"])),)
         else:
             protocols = fields.get("listener_security_protocol_map")
             endpoints = tuple(Endpoint.parse(text, protocols) for text in fields["endpoints"])
@@ -252,7 +253,7 @@ class BrokerRegistration:
             broker_id=broker_id,
             endpoints=endpoints,
             timestamp_ms=int(fields.get("timestamp", -1)),
-            rack=None if rack is None else str(rack),
+            rack=None if rack is None else _text(rack),
             jmx_port=int(fields.get("jmx_port", -1)),
             features=fields.get("features") or {},
             version=version,
@@ -692,6 +693,15 @@ def _int32(value: Any) -> int:
     if not -(1 << 31) <= number < 1 << 31:
         raise MalformedNode(f"{number} is not a number of 32 bits")
     return number
+
+
+def _text(value: Any) -> str:
+    """A text that goes into messages; ``MalformedNode`` when they could not carry it."""
+    text = str(value)
+    # JSON can say half of a surrogate pair, which is a ValueError to encode.
+    if len(text.encode()) > LONGEST_STRING_BYTES:
+        raise MalformedNode(f"a text of {len(text)} characters, beginning with {text[:20]!r}, is too long")
+    return text
 
 
 def _some(data: bytes | None) -> bytes:

@@ -96,6 +96,9 @@ def test_a_listener_may_be_named_otherwise_than_its_protocol() -> None:
         b'{"version":5,"endpoints":["PLAINTEXT://h:99999999999"]}',
         b"[" * 5000,
         b'{"version":5,"endpoints":["PLAINTEXT://h:1"],"rack":"\\ud800"}',
+        b'{"version":5,"endpoints":["PLAINTEXT://h:1"],"rack":"%s"}' % (b"x" * 32_768),
+        b'{"version":5,"endpoints":["PLAINTEXT://%s:1"]}' % (b"x" * 32_768),
+        b'{"version":5,"endpoints":["%s://h:1"]}' % (b"X" * 32_768),
     ],
 )
 def test_a_registration_that_makes_no_sense_is_malformed(data: bytes | None) -> None:
