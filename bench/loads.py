@@ -191,6 +191,27 @@ def latency(bootstrap: str, rate: int, seconds: int) -> dict[str, float]:
     }
 
 
+def join(bootstrap: str, times: int) -> dict[str, float]:
+    """From a consumer's beginning, in a group of its own, to its first record; seconds, the median."""
+    make_topic(bootstrap, "joined", 1)
+    producer = Producer({"bootstrap.servers": bootstrap})
+    producer.produce("joined", b"x")
+    if producer.flush(_PATIENCE_S):
+        raise Lost("the record to be read was not acknowledged")
+    waits = []
+    for number in range(times):
+        begun = time.perf_counter()
+        settings = {"bootstrap.servers": bootstrap, "group.id": f"joined-{number}", "auto.offset.reset": "earliest"}
+        consumer = Consumer(settings)
+        consumer.subscribe(["joined"])
+        message = consumer.poll(_PATIENCE_S)
+        waits.append(time.perf_counter() - begun)
+        if message is None or message.error():
+            raise Lost("no record came")
+        consumer.close()
+    return {"join": sorted(waits)[times // 2]}
+
+
 def topic(bootstrap: str, partitions: int) -> dict[str, float]:
     """Makes the topic `sized`."""
     make_topic(bootstrap, "sized", partitions)
@@ -290,6 +311,8 @@ LOADS: Final[dict[str, Callable[..., dict[str, float]]]] = {
     "answers": answers,
     "versions": sockets.versions,
     "singles": sockets.singles,
+    "wide": sockets.wide,
+    "join": join,
 }
 
 

@@ -14,6 +14,8 @@ from bench.rounds import OURS, Row, run_load
 from compat.servers import QUICK, Server, apache_kafka, our_broker
 
 _IDLE: Final = 5_000
+_WIDE: Final = 2_000
+_JOINS: Final = 5
 _SETTLED_S: Final = 5
 
 
@@ -37,6 +39,9 @@ _LOADS: Final = {
 ROWS: Final = {
     **{key: row for key, (_, row) in _LOADS.items()},
     **{f"{key}_cpu": Row(f"broker CPU, {row.name}", "µs", False) for key, (_, row) in _LOADS.items()},
+    "wide": Row(f"Fetch of {_WIDE:,} partitions with a record each, one at a time", "/s", True, 1),
+    "wide_cpu": Row(f"broker CPU, Fetch of {_WIDE:,} partitions", "ms", False),
+    "join": Row("a consumer's beginning in a new group to its first record", "s", False, 2),
     "idle_connection": Row(f"memory of one of {_IDLE:,} idle connections", "KB", False),
 }
 
@@ -48,27 +53,26 @@ def measure_small(name: str, seconds: int, say: Callable[[str], None]) -> dict[s
         if name != OURS:
             for what in ("versions", "singles"):
                 say(f"warm up with {what}")
-                _load(server, Load(what, 10, 10), seconds)
+                _load(server, what, seconds, connections=10, in_flight=10)
         for key, (load, row) in _LOADS.items():
             say(row.name)
-            answer, used_s = _load(server, load, seconds)
+            answer, used_s = _load(server, load.what, seconds, connections=load.connections, in_flight=load.in_flight)
             found[key] = answer["requests"] / answer["seconds"]
             found[f"{key}_cpu"] = used_s / answer["requests"] * 1e6
+        say("wide fetches")
+        answer, used_s = _load(server, "wide", seconds, partitions=_WIDE)
+        found["wide"] = answer["requests"] / answer["seconds"]
+        found["wide_cpu"] = used_s / answer["requests"] * 1e3
+        say("joining")
+        found |= run_load(server.bootstrap, "join", lambda: server.log_file.read_text()[-2000:], times=_JOINS)
         say("idle connections")
         found["idle_connection"] = _idle_connection_kb(server)
     return found
 
 
-def _load(server: Server, load: Load, seconds: int) -> tuple[dict[str, float], float]:
+def _load(server: Server, what: str, seconds: int, **options: int) -> tuple[dict[str, float], float]:
     before_s = cpu_s(server.pid)
-    answer = run_load(
-        server.bootstrap,
-        load.what,
-        lambda: server.log_file.read_text()[-2000:],
-        connections=load.connections,
-        in_flight=load.in_flight,
-        seconds=seconds,
-    )
+    answer = run_load(server.bootstrap, what, lambda: server.log_file.read_text()[-2000:], seconds=seconds, **options)
     return answer, cpu_s(server.pid) - before_s
 
 

@@ -14,9 +14,9 @@ from typing import Final
 from bench.raw import await_leaders, one_record
 from bench.topics import make_topic
 from pykafka_broker.model.names import BrokerId
-from pykafka_broker.net.question import ask
+from pykafka_broker.net.question import ask, exchange
 from pykafka_broker.wire.exchange import write_request
-from pykafka_broker.wire.messages import ApiVersionsRequest, ListOffsetsRequest
+from pykafka_broker.wire.messages import ApiVersionsRequest, FetchRequest, ListOffsetsRequest
 
 _PATIENCE_S: Final = 120.0
 _SIZE_BYTES: Final = 4
@@ -122,6 +122,37 @@ def singles(
     held = _end(port, topic, partitions)
     if held != found.pop("answered"):
         raise Refused(f"{topic} holds {held} records, and another number was answered: {found}")
+    return found
+
+
+def wide(bootstrap: str, partitions: int, seconds: int) -> dict[str, float]:
+    """One Fetch after the other that names many partitions, each of which has a record to give."""
+    topic = "wide"
+    make_topic(bootstrap, topic, partitions)
+    port = _port(bootstrap)
+    await_leaders(port, topic, partitions)
+    with socket.create_connection(("127.0.0.1", port), _PATIENCE_S) as connection:
+        for index in range(partitions):
+            request = write_request("Produce", 9, 0, "bench", one_record(topic, index, b"x" * 100))
+            (answer,) = exchange(connection, "Produce", 9, request).responses
+            if answer.partition_responses[0].error_code:
+                raise Refused(f"{topic}-{index}: error {answer.partition_responses[0].error_code}")
+    asked = FetchRequest.Topic(
+        topic=topic,
+        partitions=[
+            FetchRequest.Partition(partition=index, partition_max_bytes=1 << 20) for index in range(partitions)
+        ],
+    )
+    body = FetchRequest(
+        replica_id=BrokerId(-1), max_wait_ms=500, min_bytes=1, max_bytes=1 << 26, session_epoch=-1, topics=[asked]
+    )
+    request = write_request("Fetch", 11, 0, "bench", body)
+    found = ask_again_and_again(port, [request], 1, seconds)
+    with socket.create_connection(("127.0.0.1", port), _PATIENCE_S) as connection:
+        (told,) = exchange(connection, "Fetch", 11, request).responses
+    given = sum(bool(part.records) for part in told.partitions)
+    if given != partitions:
+        raise Refused(f"{given} of {partitions} partitions gave records")
     return found
 
 
