@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--latency-s", type=int, default=10, help="seconds of latency measurement (default: 10)")
     parser.add_argument("--share", type=float, default=1.0, help="of the usual amount, in bulk and small (default: 1)")
     parser.add_argument("--keep", action="store_true", help="keep what was found as the result that is shown (docs)")
+    parser.add_argument("--note", default="", help="what whoever reads the result has to know about the machine")
     parser.add_argument("--replicated-megabytes", type=int, default=500, help="the same for three brokers (500)")
     parser.add_argument("--only", choices=("ours", "theirs"), help="measure one of the two")
     parser.add_argument("--partitions", type=int, nargs="+", default=COUNTS, help="how many to start with (sizes)")
@@ -74,7 +75,7 @@ def main() -> None:
                 found |= measure_flushes(name, chosen.latency_s, say)
             rounds[name].append(found)
     rows = ROWS | bulk.ROWS | small.ROWS | clusters.ROWS | sizes.rows(chosen.partitions) | pauses.ROWS | flushes.ROWS
-    where = report.surroundings(rounds, os.cpu_count() or 0)
+    where = " ".join([report.surroundings(rounds, os.cpu_count() or 0), chosen.note]).rstrip()
     text = f"{report.groups(rows, rounds)}{report.table(rows, rounds)}\n\n{where}\n"
     RESULTS.mkdir(exist_ok=True)
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
