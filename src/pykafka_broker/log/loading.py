@@ -338,8 +338,8 @@ class Loading:
                     end = reached
                     self._lose(segments, index)
                     break
-            following = segments[index + 1].base_offset if index + 1 < len(segments) else None
-            durably = trusted is None and (clean or (following is not None and following <= recovery_point))
+            # The next start would believe indexes of which a crash left half, as far as they tell of what was flushed.
+            durably = trusted is None and (clean or segment.base_offset < recovery_point)
             segment_end, cut = segment.recover(self._seen_in(segment, clean), trusted, durably=durably)
             self._ends[segment.base_offset] = segment_end
             if trusted is None or cut or segment_end != recovery_point:

@@ -403,6 +403,26 @@ def test_an_index_that_is_rebuilt_is_not_believed_before_all_of_it_is_there(samp
         assert log.log_end_offset == 10
 
 
+def test_half_of_the_times_is_not_believed_below_the_recovery_point_of_the_last_segment() -> None:
+    """The process dies at each call of a recovery that makes the indexes of the segment anew, then of the next one."""
+    sample = SampleLog(index_interval_bytes=0)
+    for index in range(5):
+        sample.append(str(index).encode(), time=1_030 if index == 1 else 1_000 + index)
+    sample.log.close()
+    disk = disk_of(sample)
+    disk.files[log_file(0, ".index")][:] = bytes(disk.sizes()[log_file(0, ".index")])
+    before = dict(disk.files)
+    for calls in range(30):
+        disk.files = {name: bytearray(content) for name, content in before.items()}
+        disk.fail_after(calls)
+        with suppress(OSError, KafkaError):
+            sample.opened(clean=False, recovery_point=4)
+        disk.fail_after(None)
+        log = sample.opened(clean=False, recovery_point=4)
+        assert log.segments[0].times.entries() == [(1_030, 1)]
+        assert log.log_end_offset == 5
+
+
 def test_a_missing_time_index_is_made_again(sample: SampleLog) -> None:
     disk_of(sample).remove(log_file(0, ".timeindex"))
     assert sample.opened(clean=True).segments[0].times.entries() == [(1_000, 0)]
