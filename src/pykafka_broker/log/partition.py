@@ -495,6 +495,8 @@ class PartitionLog:
     def expire(self, now: Millis, *, most: int | None = None) -> Expired:
         """Apply retention: old segments, at most so many, are renamed now and removed by ``reap`` after
         ``file.delete.delay.ms``.
+
+        With one at a time, and the directory synced in between, no power cut brings one back without those behind it.
         """
         with self._disk_failures():
             self._producers.expire(now)
@@ -508,8 +510,9 @@ class PartitionLog:
             )
             if not count:
                 return Expired(0, 0)
-            if most is not None:
-                count = min(count, most)
+            due = 0
+            if most is not None and count > most:
+                count, due = most, count - most
             if count == len(self._segments):
                 self._roll(now, self.log_end_offset)
             gone = self._segments.delete_first(count, now + self.settings.file_delete_delay_ms)
@@ -518,7 +521,7 @@ class PartitionLog:
             self._snapshots.keep(self._segments.bases)
         size = sum(segment.size_bytes for segment in gone)
         self._say("SegmentsDeleted", segments=count, size_bytes=size, why=why, log_start_offset=self.log_start_offset)
-        return Expired(count, size)
+        return Expired(count, size, due)
 
     @property
     def next_reap_ms(self) -> int | None:

@@ -171,7 +171,10 @@ class Segments(Sequence[Segment]):
         return old
 
     def delete_first(self, count: int, due_ms: int) -> Sequence[Segment]:
-        """Rename the files of the oldest segments out of the way, to be removed by ``reap`` when it is time."""
+        """Rename the files of the oldest segments out of the way, to be removed by ``reap`` when it is time.
+
+        Those of several may be back after a power cut without those between them; of one it does no harm.
+        """
         gone = self._all[:count]
         del self._all[:count]
         del self._bases[:count]
@@ -223,6 +226,8 @@ class Segments(Sequence[Segment]):
     def _remove_last(self) -> None:
         for name in self._all[-1].files():
             self._disk.remove(name)
+        # It must not be back after a power cut if what lies in front of it is not. Unlinking a large file takes longer.
+        self._disk.sync(())
         self._all.pop()
         self._bases.pop()
 

@@ -53,6 +53,8 @@ class Expired(NamedTuple):
 
     segments: int
     size_bytes: int
+    due: int = 0
+    """How many more segments are to go."""
 
 
 class Unsynced(NamedTuple):

@@ -41,9 +41,6 @@ __all__ = ["KeeperSettings", "Kept", "LogKeeper", "Usage", "follow", "kept_logs"
 _TIDY_MS = 1_000
 """How often rolled segments to flush and deleted files to remove are looked for."""
 
-_EXPIRED_AT_ONCE = 8
-"""How many segments retention takes away before others have their turn; each is three or four renames."""
-
 _PAGE_BYTES = 4096
 
 
@@ -455,6 +452,13 @@ class LogKeeper:
             )
         kept.log.synced(what, self._clock())
 
+    async def _sync_names(self, kept: Kept) -> None:
+        try:
+            await self.worker.run(partial(kept.disk.sync, ()))
+        except OSError as problem:
+            if not kept.log.is_offline:
+                kept.log.fail(problem)
+
     async def checkpoint(self) -> None:
         """Write down how far the logs are flushed, where they begin, and their high watermarks."""
         await self._checkpoint_recovery_points()
@@ -527,25 +531,39 @@ class LogKeeper:
         due = [log for log in self.logs.values() if log.has_to_reap(now)]
         if due:
             await self.worker.run(partial(_reap, due, now))
-        for doomed in sorted(doomed for doomed in self._doomed if doomed[0] <= now):
+        gone = sorted(doomed for doomed in self._doomed if doomed[0] <= now)
+        if gone:
+            # A partition must not have its name again after a power cut when parts of it are missing already.
+            for parent in {path.parent for _, path in gone}:
+                with suppress(OSError):
+                    await self.worker.run(partial(self._device.sync_names, parent))
+        for doomed in gone:
             self._doomed.remove(doomed)
             await self.worker.run(partial(self._device.remove_tree, doomed[1]))
 
     async def expire(self) -> None:
-        """Apply retention to every log, a few segments at a time; readers of what is gone are woken."""
+        """Apply retention to every log, one segment at a time; readers of what is gone are woken."""
         # Should some of the deleted segments be back after a power cut, this tells that those behind the gap count.
         await self._checkpoint_recovery_points()
         now = self._clock()
         for partition, kept in tuple(self._kept.items()):
             log = kept.log
             with suppress(KafkaError):
-                unread = [] if log.is_offline else log.unread_by_retention(_EXPIRED_AT_ONCE + 1)
-                if unread:
-                    # The disk may have to be waited for, thousands of times.
-                    await self.worker.run(partial(_bring_to_memory, kept.disk, unread))
-                while not log.is_offline and log.expire(now, most=_EXPIRED_AT_ONCE).segments:
-                    self._changes.ring(partition)
-                    await trio.lowlevel.checkpoint()
+                is_over = False
+                while not (is_over or log.is_offline):
+                    unread = log.unread_by_retention(2)
+                    if unread:
+                        # The disk may have to be waited for, thousands of times.
+                        await self.worker.run(partial(_bring_to_memory, kept.disk, unread))
+                        if log.is_offline:
+                            break
+                    gone = log.expire(now, most=1)
+                    if gone.segments:
+                        self._changes.ring(partition)
+                    is_over = not gone.due
+                    if not is_over:
+                        # After a power cut none may be back behind which others lack.
+                        await self._sync_names(kept)
             await trio.lowlevel.checkpoint()
 
     async def _flush_overdue(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from uuid import UUID
 
 import pytest
@@ -300,7 +301,8 @@ def test_retention_takes_a_few_segments_at_a_time_if_it_is_told_to() -> None:
     sample = SampleLog(segment_bytes=len(batch(b"a")), retention_ms=500)
     for _ in range(7):
         sample.append(b"a")
-    assert [sample.log.expire(Millis(2_000), most=3).segments for _ in range(4)] == [3, 3, 1, 0]
+    taken = [sample.log.expire(Millis(2_000), most=3) for _ in range(4)]
+    assert [(each.segments, each.due) for each in taken] == [(3, 4), (3, 1), (1, 0), (0, 0)]
     assert sample.log.log_start_offset == 7
 
 
@@ -634,10 +636,33 @@ def test_a_cut_is_on_the_device_before_a_new_segment_begins() -> None:
     disk = sample.disk
     assert isinstance(disk, MemoryDisk)
     sample.log.truncate_to(2, sample.now)
+    assert disk.syncs == 1, "of the segment that went"
     sample.append(b"n", leader_epoch=1)
-    assert not disk.syncs
-    sample.append(b"m", leader_epoch=1)
     assert disk.syncs == 1
+    sample.append(b"m", leader_epoch=1)
+    assert disk.syncs == 2
     assert disk.durable[f"{0:020d}.log"] == disk.files[f"{0:020d}.log"]
     sample.log.roll(sample.now)
-    assert disk.syncs == 1
+    assert disk.syncs == 2
+
+
+def test_segments_that_are_cut_off_go_for_good_one_by_one_the_last_one_first() -> None:
+    """Otherwise a power cut could bring back one of them without those in front of it."""
+    sample = SampleLog(segment_bytes=len(batch(b"0")))
+    for index in range(5):
+        sample.append(str(index).encode())
+    disk = sample.disk
+    assert isinstance(disk, MemoryDisk)
+    left: list[list[int]] = []
+    sync = disk.sync
+
+    def noted_sync(names: Iterable[str]) -> None:
+        left.append(sorted(int(name[:20]) for name in disk.files if name.endswith(".log")))
+        sync(names)
+
+    disk.sync = noted_sync  # type: ignore[method-assign]
+    sample.log.truncate_to(2, sample.now)
+    assert left == [[0, 1, 2, 3], [0, 1, 2]]
+    left.clear()
+    sample.log.restart_at(50, sample.now)
+    assert left == [[0, 1], [0], []]

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from pykafka_broker.store.worker import Worker
 from pykafka_broker.wire.batch import TruncatedBatch, records
 from pykafka_broker.wire.formats import headers
 from tests.doubles.inline_worker import InlineWorker
+from tests.doubles.power_cuts import Moved, Synced, TracedDevice, Unlinked
 from tests.doubles.sample_log import batch, read_back
 
 MINE = Meta(1, "cluster-a")
@@ -276,6 +277,26 @@ async def test_leftovers_of_a_deletion_are_removed_after_a_restart(
         assert not [path for path in broker.paths[0].iterdir() if path.name.endswith("-delete")]
 
 
+async def test_a_deleted_partition_has_lost_its_name_for_good_before_its_files_go(broker: Broker) -> None:
+    """Otherwise a power cut could bring the partition back without some of them."""
+    broker.topic = TopicSettings(file_delete_delay_ms=0)
+    for path in broker.paths:
+        path.mkdir()
+    device = TracedDevice(broker.paths[0].parent)
+    keeper = LogKeeper(
+        broker.paths, broker.clock, BrokerSettings(), lambda _: broker.topic, broker.changes, broker.facts.append,
+        worker=InlineWorker(), device=device,
+    )  # fmt: skip
+    async with kept_logs(keeper, MINE):
+        keeper.create(ORDERS, TOPIC, broker.topic)
+        keeper.delete(ORDERS)
+        await keeper.tidy()
+    gone = next(each for each in device.calls if isinstance(each, Moved) and each.name.endswith("-delete"))
+    removed = next(each for each in device.calls if isinstance(each, Unlinked) and each.folder == gone.node)
+    between = device.calls[device.calls.index(gone) : device.calls.index(removed)]
+    assert Synced(gone.folder, True) in between
+
+
 async def test_checkpoints_are_written_in_their_rhythm(broker: Broker, autojump_clock: trio.testing.MockClock) -> None:
     broker.clock = trio_clock(Millis(1_000_000))
     async with broker.started() as keeper, trio.open_nursery() as nursery:
@@ -364,7 +385,7 @@ async def test_retention_wakes_readers_of_what_is_gone(broker: Broker, autojump_
         nursery.cancel_scope.cancel()
 
 
-async def test_files_are_removed_on_a_worker_and_segments_expire_a_few_at_a_time(broker: Broker) -> None:
+async def test_files_are_removed_on_a_worker_and_segments_expire_one_at_a_time(broker: Broker) -> None:
     loop = threading.get_ident()
     removing: set[int] = set()
     broker.topic = TopicSettings(segment_bytes=len(batch(b"v")), retention_ms=10_000, file_delete_delay_ms=0)
@@ -385,6 +406,14 @@ async def test_files_are_removed_on_a_worker_and_segments_expire_a_few_at_a_time
             remove(name)
 
         kept.disk.remove = noted_remove  # type: ignore[method-assign]
+        left: list[int] = []
+        sync = kept.disk.sync
+
+        def noted_sync(names: Iterable[str]) -> None:
+            left.append(len([name for name in kept.disk.sizes() if name.endswith(".log")]))
+            sync(names)
+
+        kept.disk.sync = noted_sync  # type: ignore[method-assign]
         broker.clock = lambda: Millis(1_020_000)
         keeper._clock = broker.clock
         turns = 0
@@ -401,6 +430,7 @@ async def test_files_are_removed_on_a_worker_and_segments_expire_a_few_at_a_time
             nursery.cancel_scope.cancel()
         assert log.log_start_offset == 40
         assert turns >= 5
+        assert left == list(range(39, 0, -1)), "each is gone for good before the next one goes"
         assert len([path for path in kept.disk.path.iterdir() if path.name.endswith(".log.deleted")]) == 40
         await keeper.tidy()
         assert not [path for path in kept.disk.path.iterdir() if path.name.endswith(".deleted")]
