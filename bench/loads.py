@@ -294,6 +294,9 @@ def _reader(bootstrap: str, topic: str, partitions: int) -> Consumer:
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "queued.max.messages.kbytes": 200_000,
+            "queued.min.messages": 1_000_000,
+            # With a full queue it would rest for a second.
+            "fetch.queue.backoff.ms": 5,
         }
     )
     consumer.assign([TopicPartition(topic, partition, 0) for partition in range(partitions)])
