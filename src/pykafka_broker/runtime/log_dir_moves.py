@@ -196,14 +196,15 @@ class LogDirMoves:
             if copy.log_start_offset <= end < copy.log_end_offset:
                 copy.truncate_to(end, now)
         start = original.log_start_offset
-        if copy.log_end_offset < start:
+        # A power cut may have taken the first segments of a copy, and left later ones.
+        if not copy.log_start_offset <= start <= copy.log_end_offset:
             found = original.read(start, 1, isolation=Isolation.LOG_END)
             begin = start
             if found.size_bytes:
                 first = header_at(read_pieces(found.pieces))
                 if first.magic >= MAGIC:  # of an older one only the end is told
                     begin = first.base_offset
-            if copy.log_end_offset < begin:
+            if not copy.log_start_offset <= begin <= copy.log_end_offset:
                 copy.restart_at(begin, now)
 
     def _say(self, name: str, partition: TopicPartition, level: Level = Level.INFO, **fields: object) -> None:

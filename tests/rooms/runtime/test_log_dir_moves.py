@@ -353,6 +353,26 @@ async def test_a_copy_that_has_more_than_a_crash_left_of_the_original_is_cut(pat
         assert broker.values() == [*numbers(9), b"other"]
 
 
+async def test_a_copy_of_which_a_crash_has_left_the_last_segment_alone_is_made_anew(paths: list[Path]) -> None:
+    async with started(paths, killed=True) as broker:
+        for value in numbers(100):
+            broker.append(value)
+        broker.moves.move(T0, broker.path(1))
+        log, copy = broker.leaderships.leader(T0).log, broker.keeper.copies[T0].log
+        for base in log.segments.bases:
+            data = bytearray(read_back(log.read(base, 1 << 20).pieces))
+            copy.append(NOW, data, leader_epoch=-1, origin=Origin.REPLICATION)
+        bases = copy.segments.bases
+        assert len(bases) > 1
+        for path in broker.keeper.copies[T0].disk.path.iterdir():
+            if not path.name.startswith(f"{bases[-1]:020}"):
+                path.unlink()
+    async with started(paths) as broker:
+        assert broker.keeper.copies[T0].log.log_start_offset == bases[-1]
+        await broker.moved()
+        assert broker.values() == numbers(100)
+
+
 async def crashed_between_renames(paths: list[Path]) -> None:
     """What is on the disks when a broker dies just before the original gets out of the way."""
     async with started(paths, killed=True) as broker:
