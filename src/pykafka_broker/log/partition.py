@@ -632,7 +632,8 @@ class PartitionLog:
             if offset < self._segments[0].base_offset:
                 self.restart_at(offset, now)
                 return True
-            cut = self._segments.cut(offset)
+            # What was flushed is cut rarely, and there is little to wait for.
+            cut = self._segments.cut(offset, durably=offset < self.recovery_point)
             self._after_cut(offset, min(self.log_start_offset, offset), now)
         self._say("LogTruncated", log_end_offset=offset, cut_bytes=cut)
         return True

@@ -473,18 +473,26 @@ class Segment:
             position += size
             at += size
 
-    def truncate_to(self, offset: int) -> int:
-        """Cut off the batch that holds ``offset`` and all behind it; gives the number of bytes cut."""
+    def truncate_to(self, offset: int, *, durably: bool = False) -> int:
+        """Cut off the batch that holds ``offset`` and all behind it; gives the number of bytes cut.
+
+        With ``durably`` the log is cut on the device before its indexes are: where they are believed, as below the
+        recovery point, a power cut must not leave all of it with a part of them.
+        """
         found = self.find(offset)
+        cut = 0
+        if found is not None:
+            cut = self.size_bytes - found[0]
+            self._disk.truncate(self.name, found[0])
+            self.size_bytes = found[0]
+            if durably:
+                self._disk.sync((self.name,))
         # After a crash the indexes may name what is not there any more.
-        self.index.truncate_to(offset, self.size_bytes if found is None else found[0])
+        self.index.truncate_to(offset, self.size_bytes)
         self.times.truncate_to(offset)
         self.aborted.truncate_to(offset)
         if found is None:
             return 0
-        cut = self.size_bytes - found[0]
-        self._disk.truncate(self.name, found[0])
-        self.size_bytes = found[0]
         self._since_entry = 0
         self._first_timestamp = None
         # What the index knows may be less than what is there since its last entry; look again.

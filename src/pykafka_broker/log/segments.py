@@ -207,15 +207,18 @@ class Segments(Sequence[Segment]):
             self._disk.remove(self._doomed[0][1])
             del self._doomed[0]
 
-    def cut(self, offset: int) -> int:
-        """Forget everything from ``offset`` on, which the first segment must not lie behind; gives the bytes cut."""
+    def cut(self, offset: int, *, durably: bool = False) -> int:
+        """Forget everything from ``offset`` on, which the first segment must not lie behind; gives the bytes cut.
+
+        For ``durably`` see ``Segment.truncate_to``.
+        """
         cut = 0
         while self._bases[-1] > offset:
             cut += self._all[-1].size_bytes
             self._remove_last()
         self.active = self._all[-1]
         self._positions, self._older_positions = {}, {}
-        return cut + self.active.truncate_to(offset)
+        return cut + self.active.truncate_to(offset, durably=durably)
 
     def restart(self, offset: int, settings: SegmentSettings, now: Millis) -> None:
         """Forget everything; one empty segment is left, at ``offset``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 import pytest
@@ -644,6 +644,29 @@ def test_a_cut_is_on_the_device_before_a_new_segment_begins() -> None:
     assert disk.durable[f"{0:020d}.log"] == disk.files[f"{0:020d}.log"]
     sample.log.roll(sample.now)
     assert disk.syncs == 2
+
+
+@pytest.mark.parametrize("is_flushed", [False, True])
+def test_what_was_flushed_is_cut_on_the_device_before_its_indexes_are(is_flushed: bool) -> None:
+    """Otherwise a power cut could leave all of the segment with times of its beginning only, which are believed."""
+    sample = SampleLog(index_interval_bytes=0)
+    for index in range(5):
+        sample.append(str(index).encode(), time=1_000 + index)
+    disk = sample.disk
+    assert isinstance(disk, MemoryDisk)
+    if is_flushed:
+        what = sample.log.unsynced()
+        disk.sync(what.names)
+        sample.log.synced(what, sample.now)
+    before = disk.sizes()
+    at_sync: list[Mapping[str, int]] = []
+    disk.sync = lambda names: at_sync.append(disk.sizes())  # type: ignore[method-assign]
+    sample.log.truncate_to(2, sample.now)
+    log, index, times = (f"{0:020d}{suffix}" for suffix in (".log", ".index", ".timeindex"))
+    assert [(sizes[log] < before[log], sizes[index], sizes[times]) for sizes in at_sync] == [
+        (True, before[index], before[times])
+    ] * is_flushed
+    assert sample.log.segments[0].times.entries() == [(1_001, 1)]
 
 
 def test_segments_that_are_cut_off_go_for_good_one_by_one_the_last_one_first() -> None:
