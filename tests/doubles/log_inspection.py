@@ -8,10 +8,10 @@ from typing import NamedTuple
 from pykafka_broker.log.disk import Disk
 from pykafka_broker.log.epochs import Epochs
 from pykafka_broker.log.loading import EPOCHS_FILE
-from pykafka_broker.log.partition import PartitionLog
+from pykafka_broker.log.partition import Isolation, PartitionLog
 from pykafka_broker.log.producers import ActiveProducer, Producers
 from pykafka_broker.log.segment import ABORTED_INDEX, INDEX, LOG, TIME_INDEX, Segment, file_name, walk
-from pykafka_broker.wire.batch import BatchHeader, crc_is_right, read_end_marker
+from pykafka_broker.wire.batch import BatchHeader, crc_is_right, read_end_marker, records
 from tests.doubles.sample_log import PLACE
 
 
@@ -22,25 +22,28 @@ class StoredBatch(NamedTuple):
     data: bytes
 
 
-def inspected(log: PartitionLog, disk: Disk, *, may_have_holes: bool = False) -> list[StoredBatch]:
-    """Every batch of a log, after its segments, their indexes and the epochs were found to be right."""
+def inspected(log: PartitionLog, disk: Disk, *, has_gaps: bool = False) -> list[StoredBatch]:
+    """Every batch of a log, after its segments, their indexes, the epochs and the producers were found to be right.
+
+    With ``has_gaps`` offsets may be missing, as in compacted topics.
+    """
     sizes = disk.sizes()
     found: list[StoredBatch] = []
     for segment in log.segments:
         base = segment.base_offset
         assert segment.size_bytes == sizes[file_name(base, LOG)], f"{segment.name} is longer than is known"
         batches = _batches(disk, segment)
-        last = found[-1].header.last_offset if found else -1
+        end = found[-1].header.next_offset if found else base
+        assert has_gaps or end == base, f"{segment.name} does not begin at {end}"
         for _, batch in batches:
-            assert may_have_holes or batch.header.base_offset > last, (
-                f"{segment.name} goes back to {batch.header.base_offset}"
-            )
-            last = batch.header.last_offset
+            begin = batch.header.base_offset
+            end = end if found or batch is not batches[0][1] else begin
+            assert begin == end or (has_gaps and begin > end), f"{segment.name} goes on with {begin} instead of {end}"
+            end = batch.header.next_offset
         assert not batches or batches[0][1].header.base_offset >= base
-        if not may_have_holes:
-            _see_index(segment, batches)
-            _see_times(segment, batches, is_last=segment is log.segments[-1])
-            _see_aborted(segment, batches)
+        _see_index(segment, batches)
+        _see_times(segment, batches, is_last=segment is log.segments[-1])
+        _see_aborted(segment, batches)
         found += [batch for _, batch in batches]
     bases = set(log.segments.bases)
     for name in sizes:
@@ -50,16 +53,39 @@ def inspected(log: PartitionLog, disk: Disk, *, may_have_holes: bool = False) ->
     epochs = Epochs.decode(disk.read(EPOCHS_FILE, 0, sizes[EPOCHS_FILE])) if EPOCHS_FILE in sizes else Epochs()
     for batch in found:
         epoch, at = batch.header.leader_epoch, max(batch.header.base_offset, log.log_start_offset)
-        if epoch >= 0 and not may_have_holes and at <= batch.header.last_offset:
+        if epoch >= 0 and at <= batch.header.last_offset:
             assert epochs.epoch_of(at) == epoch, f"{epochs.entries} has another epoch than {epoch} at {at}"
-            assert log.end_of_epoch(epoch).end_offset > at
+            known = log.end_of_epoch(epoch)
+            assert known.epoch == epoch
+            assert known.end_offset >= batch.header.next_offset
     if not log.segments[-1].size_bytes:
         assert log.log_end_offset == log.segments[-1].base_offset
     else:
         assert log.log_end_offset == found[-1].header.next_offset
     assert log.log_start_offset <= log.high_watermark <= log.log_end_offset
     assert log.recovery_point <= log.log_end_offset
+    _see_what_times_lead_to(log, found)
+    if not has_gaps:
+        _see_producers(log, found)
     return found
+
+
+def _see_what_times_lead_to(log: PartitionLog, batches: Sequence[StoredBatch]) -> None:
+    """Every time leads to the first record that is as late."""
+    here = [record for _, data in batches for record in records(data) if record.offset >= log.log_start_offset]
+    for target in sorted({record.timestamp for record in here})[:: max(1, len(here) // 5)]:
+        first = next(record.offset for record in here if record.timestamp >= target)
+        told = log.offset_for_time(target, Isolation.LOG_END).offset
+        assert told == first, f"the time {target} leads to {told} instead of {first}"
+
+
+def _see_producers(log: PartitionLog, batches: Sequence[StoredBatch]) -> None:
+    """Of producers that wrote more than markers the same is known that their batches say."""
+    told = {one.producer_id: one for one in log.producers_state()}
+    for producer, expected in replayed(batches).items():
+        if expected.last_sequence >= 0:
+            known = told[producer]
+            assert (known.last_sequence, known.producer_epoch) == (expected.last_sequence, expected.producer_epoch)
 
 
 def _batches(disk: Disk, segment: Segment) -> list[tuple[int, StoredBatch]]:

@@ -166,6 +166,9 @@ def wanders(seed: int, steps: int = 40) -> Plot:
                 story.lead()
             elif what == "cut" and log.log_end_offset > log.segments[0].base_offset and not open_:
                 story.cut(random.choice([batch.header.base_offset for batch in story.history[-6:]]))
+                if random.random() < 0.5:
+                    story.sync()  # as the log keeper does before a follower goes on; a copy on its way does not
+                    story.checkpoint()
                 story.lead()
                 generation += 10
             elif what == "expire" and not open_:
@@ -180,9 +183,21 @@ def wanders(seed: int, steps: int = 40) -> Plot:
     return plot
 
 
-SETTINGS: dict[str, dict[str, Any]] = {
+PLOTS: dict[str, Plot] = {"leads": leads, "follows": follows, "compacts": compacts}
+_SETTINGS: dict[str, dict[str, Any]] = {
     "leads": {"retention_bytes": 1_000},
     "follows": {},
     "compacts": {"cleanup_policy": ("compact",), "min_cleanable_dirty_ratio": 0.0, "delete_retention_ms": 100},
 }
-PLOTS: dict[str, Plot] = {"leads": leads, "follows": follows, "compacts": compacts}
+
+
+def settings_of(name: str | int) -> dict[str, Any]:
+    """The topic's settings for one of the plots, or for a random one."""
+    if isinstance(name, str):
+        return _SETTINGS[name]
+    random = Random(name)
+    return {
+        "retention_bytes": 1_500,
+        "segment_bytes": random.choice([300, 420, 2_000]),
+        "index_interval_bytes": random.choice([0, 100, 4_096]),
+    }

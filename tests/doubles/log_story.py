@@ -14,10 +14,11 @@ from typing import Any
 from pykafka_broker.config.topic import TopicSettings
 from pykafka_broker.device import Device
 from pykafka_broker.log.compaction import settle
-from pykafka_broker.log.partition import Origin, PartitionLog
+from pykafka_broker.log.partition import Isolation, Origin, PartitionLog
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.time import Millis
 from pykafka_broker.store.files import FileDisk, OpenFiles
+from pykafka_broker.store.reading import read_pieces
 from pykafka_broker.wire.batch import (
     EndMarker,
     Record,
@@ -55,15 +56,6 @@ class Promise:
     start: int = 0
     """Nothing below has to be there any more."""
     marks: Marks = field(default_factory=Marks)
-    is_cut: bool = False
-    is_expired: bool = False
-
-    @property
-    def may_have_holes(self) -> bool:
-        """Between a cut and the marks that tell of it, and between a deletion of old segments and a sync, files may be
-        back that had been removed (decision 13).
-        """
-        return self.is_cut or self.is_expired
 
 
 class Broken(Exception):
@@ -176,14 +168,14 @@ class LogStory:
             self.disk.sync(what.names)
         self.log.synced(what, Millis(self.now))
         if sealed_only:
-            self._promise(floor=max(self.promise.floor, self.log.recovery_point), is_expired=False)
+            self._promise(floor=max(self.promise.floor, self.log.recovery_point))
         else:
-            self._promise(histories=(self.history,), floor=self.log.log_end_offset, is_expired=False)
+            self._promise(histories=(self.history,), floor=self.log.log_end_offset)
 
     def checkpoint(self) -> None:
         log = self.log
         marks = Marks(log.recovery_point, log.log_start_offset, log.high_watermark)
-        self._promise(marks=marks, is_cut=False)
+        self._promise(marks=marks)
 
     def cut(self, offset: int, *, marked: bool = True) -> None:
         shorter = tuple(batch for batch in self.history if batch.header.next_offset <= offset)
@@ -191,7 +183,6 @@ class LogStory:
             histories=(*self.promise.histories, shorter),
             floor=min(self.promise.floor, offset),
             start=min(self.promise.start, offset),
-            is_cut=True,
         )
         with self._device_may_fail():
             self.log.truncate_to(offset, Millis(self.now))
@@ -203,7 +194,6 @@ class LogStory:
             histories=(*self.promise.histories, ()),
             floor=0,
             start=max(offset, self.promise.start),
-            is_cut=True,
         )
         with self._device_may_fail():
             self.log.restart_at(offset, Millis(self.now))
@@ -220,9 +210,10 @@ class LogStory:
         sizes = [segment.size_bytes for segment in self.log.segments]
         gone = next((n for n in range(len(sizes)) if sum(sizes[n:]) <= keep), len(sizes) - 1)
         starts = [*self.log.segments.bases, self.log.log_end_offset]
-        self._promise(start=max(self.promise.start, starts[min(gone + 1, len(starts) - 1)]), is_expired=True)
+        self._promise(start=max(self.promise.start, starts[min(gone + 1, len(starts) - 1)]))
         with self._device_may_fail():
-            self.log.expire(Millis(self.now))
+            while self.log.expire(Millis(self.now), most=1).due:
+                self.disk.sync(())
 
     def reap(self) -> None:
         self.now += 2_000
@@ -275,13 +266,13 @@ def opened(disk: FileDisk, settings: TopicSettings, marks: Marks, now: int, *, c
 
 def check(log: PartitionLog, disk: FileDisk, promise: Promise, settings: TopicSettings) -> None:
     """Whether a log that was opened keeps a promise."""
-    found = inspected(log, disk, may_have_holes=promise.may_have_holes)
+    compacts = "compact" in settings.cleanup_policy
+    found = inspected(log, disk, has_gaps=compacts)
     assert not any(name.endswith(".deleted") for name in disk.sizes())
     assert promise.marks.log_start <= log.log_start_offset or log.log_end_offset <= promise.marks.log_start
     # The oldest segments may be lost if nothing behind them was synced.
     assert log.log_start_offset <= max(promise.start, promise.marks.log_start) or promise.floor <= promise.start
     assert log.log_end_offset >= promise.floor, f"ends at {log.log_end_offset}, {promise.floor} was synced"
-    compacts = "compact" in settings.cleanup_policy
     problems = [
         _parts_content(found, history, promise) if compacts else _parts(found, history, log, promise)
         for history in promise.histories
@@ -298,7 +289,7 @@ def _parts(found: Sequence[StoredBatch], history: History, log: PartitionLog, pr
         if index is None or history[index].data != batch.data:
             return f"{batch.header.base_offset} was never written"
         indexes.append(index)
-    if indexes and not promise.may_have_holes and indexes != list(range(indexes[0], indexes[-1] + 1)):
+    if indexes and indexes != list(range(indexes[0], indexes[-1] + 1)):
         return f"there are holes between {[batch.header.base_offset for batch in found]}"
     here = {batch.header.base_offset for batch in found}
     for batch in history:
@@ -306,7 +297,7 @@ def _parts(found: Sequence[StoredBatch], history: History, log: PartitionLog, pr
         if promise.start < header.next_offset <= promise.floor and header.base_offset not in here:
             return f"{header.base_offset} was synced and is lost"
     beginning = [batch for batch in history if batch.header.next_offset <= log.log_end_offset]
-    if promise.may_have_holes or (found and promise.floor <= found[0].header.base_offset):
+    if found and promise.floor <= found[0].header.base_offset:
         return None
     expected = replayed(beginning)
     known = {one.producer_id: one for one in log.producers_state()}
@@ -357,8 +348,31 @@ def opener(settings: TopicSettings) -> Callable[[Path, Device, Promise], None]:
     def open_and_check(root: Path, device: Device, promise: Promise) -> None:
         disk = FileDisk(root, OpenFiles(device=device))
         try:
-            check(opened(disk, settings, promise.marks, 100_000, clean=False), disk, promise, settings)
+            log = opened(disk, settings, promise.marks, 100_000, clean=False)
+            check(log, disk, promise, settings)
         finally:
             disk.close()
+        see_that_it_goes_on(root, settings, log)
 
     return open_and_check
+
+
+def see_that_it_goes_on(root: Path, settings: TopicSettings, log: PartitionLog) -> None:
+    """Whether a log is found as it was when it is recovered once more, without any checkpoint, takes a record, is
+    closed, and has it when it is opened in good order.
+    """
+    disk = FileDisk(root, OpenFiles())
+    try:
+        again = opened(disk, settings, Marks(0, log.log_start_offset, log.high_watermark), 100_000, clean=False)
+        assert (again.log_start_offset, again.log_end_offset) == (log.log_start_offset, log.log_end_offset)
+        data = build([Record(timestamp=100_000, key=b"k", value=b"after the crash")])
+        again.append(Millis(100_000), data, leader_epoch=max(0, again.latest_epoch))
+        again.advance_high_watermark(again.log_end_offset)
+        again.close()
+        marks = Marks(again.log_end_offset, again.log_start_offset, again.high_watermark)
+        last = opened(disk, settings, marks, 100_000, clean=True)
+        assert last.log_end_offset == log.log_end_offset + 1
+        (record,) = records(read_pieces(last.read(log.log_end_offset, 1 << 20, isolation=Isolation.LOG_END).pieces))
+        assert (record.offset, record.value) == (log.log_end_offset, b"after the crash")
+    finally:
+        disk.close()

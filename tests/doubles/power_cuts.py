@@ -1,17 +1,20 @@
 """A device that writes down every call, and what a power cut after any of them may leave of its files.
 
 The model is that of POSIX, as in "All File Systems Are Not Created Equal" (ALICE, 2014). What was written to a file
-since its last sync may be there as a whole, in part, cut at any byte, or as zeros or rubbish of the right length; each
-file on its own. Of the names that were made, moved and removed in a folder since its last sync any selection may have
-happened, in their order. A call that fails has done nothing or half of it.
+since its last sync may be there up to some write, the last of them perhaps in part, cut at any byte, or as zeros or
+rubbish of the right length; each file on its own. What may be left of names (made, moved, removed) depends on the file
+system: ``Names`` has both kinds. A call that fails has done nothing or half of it.
 """
 
 from __future__ import annotations
 
 import errno
+import math
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -74,7 +77,8 @@ class Synced(NamedTuple):
     is_folder: bool
 
 
-Call = Made | Moved | Unlinked | Wrote | Cut | Synced
+Naming = Made | Moved | Unlinked
+Call = Naming | Wrote | Cut | Synced
 Files = Mapping[str, bytes | None]
 """Content by path below the root; None for a folder."""
 
@@ -261,23 +265,72 @@ class Remains:
     files: Files
 
 
+class Names(Enum):
+    """What becomes of names (made, moved, removed) that are not synced yet."""
+
+    ANY = "in any selection"
+    """Any selection of them has happened, in their order: all that POSIX promises."""
+    IN_ORDER = "in their order"
+    """All up to one of them have, as on a file system with a journal (ext4, XFS); cuts of files are in it, too."""
+
+
+class Share:
+    """Takes a share of what comes along, by chance but the same whenever it is asked; ``seen`` counts all."""
+
+    def __init__(self, share: float = 1.0, seed: int = 0) -> None:
+        self.seen = 0
+        self._random = Random(seed)
+        self._share = share
+        self._next = self._gap()
+
+    def of(self, count: int) -> Iterator[int]:
+        """The indices of those to take, of ``count`` that are next."""
+        self.seen += count
+        while self._next < count:
+            yield int(self._next)
+            self._next += 1 + self._gap()
+        self._next -= count
+
+    def _gap(self) -> float:
+        if self._share >= 1:
+            return 0
+        if self._share <= 0:
+            return math.inf
+        return math.log(1 - self._random.random()) // math.log(1 - self._share)
+
+
+class _Naming(NamedTuple):
+    """Names as they may be found."""
+
+    names: Mapping[int, Mapping[str, int]]
+    cuts: Mapping[int, int]
+    """With names in order: how often each file has been cut since it was synced."""
+    is_alone: bool = False
+    """Whether files are not looked at one by one, because other names are when they are."""
+
+
 class PowerCuts:
     """What is on the device and what may be, call after call."""
 
-    def __init__(self, start: Files, seed: int = 0) -> None:
+    def __init__(self, start: Files, names: Names = Names.ANY, seed: int = 0) -> None:
         self._random = Random(seed)
+        self._kind = names
         self._names: dict[int, dict[str, int]] = {ROOT: {}}
         self._data: dict[int, bytes] = {}
-        self._renamed: dict[int, list[Made | Moved | Unlinked]] = {}
+        self._folder_of: dict[int, int] = {}
         self._written: dict[int, list[Wrote | Cut]] = {}
-        self._folders = {ROOT}
+        self._renamed: dict[int, list[Naming]] = {}
+        """By folder; with names in any selection."""
+        self._journal: list[Naming | Cut] = []
+        """With names in order."""
+        self._ways_known: dict[tuple[int, int, int], list[bytes]] = {}
         next_node = 1
         nodes: dict[str, int] = {".": ROOT}
         for path, content in sorted(start.items()):
             folder, name = nodes[os.path.dirname(path) or "."], os.path.basename(path)
             nodes[path] = self._names[folder][name] = next_node
+            self._folder_of[next_node] = folder
             if content is None:
-                self._folders.add(next_node)
                 self._names[next_node] = {}
             else:
                 self._data[next_node] = content
@@ -285,127 +338,210 @@ class PowerCuts:
 
     def take(self, call: Call) -> None:
         """One call more has returned."""
+        if isinstance(call, Synced):
+            self._sync(call)
+            return
         if isinstance(call, Wrote | Cut):
             self._written.setdefault(call.node, []).append(call)
-        elif not isinstance(call, Synced):
-            if isinstance(call, Made):
-                if call.is_folder:
-                    self._folders.add(call.node)
-                    self._names[call.node] = {}
-                else:
-                    self._data[call.node] = b""
+        elif isinstance(call, Made):
+            self._folder_of[call.node] = call.folder
+            if call.is_folder:
+                self._names[call.node] = {}
+            else:
+                self._data[call.node] = b""
+        if isinstance(call, Wrote):
+            return
+        if self._kind is Names.IN_ORDER:
+            self._journal.append(call)
+        elif not isinstance(call, Cut):
             self._renamed.setdefault(call.folder, []).append(call)
-        elif call.is_folder:
-            self._names[call.node] = _named(self._names[call.node], self._renamed.pop(call.node, ()))
-        else:
-            self._data[call.node] = _applied(self._data[call.node], self._written.pop(call.node, ()))
 
-    def remains(self, newest: Call | None, samples: int) -> Iterator[Files]:
-        """What may be left now: everything that concerns the newest call, and ``samples`` of what else may be."""
-        for keeps_others in (True, False):
-            data = {node: self._content(node, keeps_others) for node in self._data}
-            names = {node: self._listing(node, keeps_others) for node in self._folders}
-            yield self._laid_out(names, data)
-            if isinstance(newest, Wrote | Cut):
-                for content in self._torn(newest.node):
-                    yield self._laid_out(names, data | {newest.node: content})
-                    if not keeps_others:
-                        everything = {node: self._listing(node, True) for node in self._folders}
-                        yield self._laid_out(everything, data | {newest.node: content})
-            elif newest is not None and not isinstance(newest, Synced):
-                for listing in self._selections(newest.folder):
-                    yield self._laid_out(names | {newest.folder: listing}, data)
-        for _ in range(samples):
+    def _sync(self, call: Synced) -> None:
+        if self._kind is Names.IN_ORDER:
+            # The journal is on the device up to where it tells of what was synced.
+            told = [index for index, entry in enumerate(self._journal, 1) if _tells_of(entry, call)]
+            last = told[-1] if told else 0
+            cuts: Counter[int] = Counter()
+            for entry in self._journal[:last]:
+                if isinstance(entry, Cut):
+                    cuts[entry.node] += 1
+                else:
+                    _rename(self._names[entry.folder], entry)
+            for node, count in cuts.items():
+                self._settle(node, _after_cuts(self._written[node], count))
+            del self._journal[:last]
+        elif call.is_folder:
+            for entry in self._renamed.pop(call.node, ()):
+                _rename(self._names[call.node], entry)
+        if not call.is_folder:
+            self._settle(call.node, len(self._written.get(call.node, ())))
+
+    def _settle(self, node: int, count: int) -> None:
+        """So much of what was written to a file is on the device."""
+        calls = self._written.get(node, [])
+        self._data[node] = _applied(self._data[node], calls[:count])
+        del calls[:count]
+        self._ways_known = {key: ways for key, ways in self._ways_known.items() if key[0] != node}
+
+    def remains(self, newest: Call | None, whole: Share, torn: Share, samples: int = 0) -> Iterator[Files]:
+        """What may be left now.
+
+        Of the many combinations those are given in which all files have lost everything or nothing (a share of them as
+        ``whole`` says), or one file differs from the others, in each way (``torn``); with these, each way in which
+        names may be. And ``samples`` of others.
+        """
+        for naming in self._namings(newest):
+            ways = {node: self._ways(node, *self._bounds(node, naming.cuts)) for node in self._unsettled(naming)}
+            several = [] if naming.is_alone else [(node, found) for node, found in ways.items() if len(found) > 1]
+            for which in (0, -1):
+                for _ in whole.of(1):
+                    yield self._laid_out(naming, {node: found[which] for node, found in ways.items()})
+                for index in torn.of(sum(len(found) - 1 for _, found in several)):
+                    content = {node: found[which] for node, found in ways.items()}
+                    left = index
+                    for node, found in several:
+                        if left < len(found) - 1:
+                            content[node] = found[left if which else left + 1]
+                            break
+                        left -= len(found) - 1
+                    yield self._laid_out(naming, content)
+        for _ in whole.of(samples):
+            naming = self._some_naming()
             yield self._laid_out(
-                {node: self._some_listing(node) for node in self._folders},
-                {node: self._some_content(node) for node in self._data},
+                naming,
+                {
+                    node: self._random.choice(self._ways(node, *self._bounds(node, naming.cuts)))
+                    for node in self._unsettled(naming)
+                },
             )
 
-    def _content(self, node: int, is_whole: bool) -> bytes:
-        return _applied(self._data[node], self._written.get(node, ())) if is_whole else self._data[node]
+    def _unsettled(self, naming: _Naming) -> list[int]:
+        """Files that have names, and of which not everything is on the device."""
+        return [
+            node
+            for node, calls in self._written.items()
+            if calls and node in naming.names[self._folder_of[node]].values()
+        ]
 
-    def _listing(self, node: int, is_whole: bool) -> dict[str, int]:
-        return _named(self._names[node], self._renamed.get(node, ())) if is_whole else self._names[node]
-
-    def _torn(self, node: int) -> Iterator[bytes]:
-        """What may be left of a file, its newest write in pieces."""
-        calls = self._written.get(node, ())
-        if not calls:
-            return
-        before, newest = _applied(self._data[node], calls[:-1]), calls[-1]
-        yield before
-        if isinstance(newest, Cut):
-            return
-        size = len(newest.data)
-        places = set(range(1, size)) if size <= SMALL_BYTES else {*TELLING, size // 2, size - 1}
-        for place in sorted(place for place in places if place < size):
-            yield before + newest.data[:place]
-        whole = before + newest.data
-        for place in {0, 61, size // 2, size - 1}:
-            if place < size:
-                yield before + newest.data[:place] + bytes(size - place)
-        yield before + self._random.randbytes(size)
-        # An earlier block was not written yet, this one was.
-        durable = len(self._data[node])
-        if durable < len(before):
-            yield whole[:durable] + bytes(len(before) - durable) + newest.data
-
-    def _selections(self, folder: int) -> Iterator[dict[str, int]]:
-        """Which of the names that are not synced may have changed: all but one, only one, all up to one."""
-        calls = self._renamed.get(folder, ())
-        for index, call in enumerate(calls):
-            yield _named(self._names[folder], calls[:index])
-            yield _named(self._names[folder], [call])
-            yield _named(self._names[folder], [*calls[:index], *calls[index + 1 :]])
-
-    def _some_listing(self, folder: int) -> dict[str, int]:
-        calls = self._renamed.get(folder, ())
-        if self._random.random() < 0.5:
-            return _named(self._names[folder], calls[: self._random.randint(0, len(calls))])
-        return _named(self._names[folder], [call for call in calls if self._random.random() < 0.5])
-
-    def _some_content(self, node: int) -> bytes:
-        calls = self._written.get(node, ())
-        if not calls:
-            return self._data[node]
-        taken = calls[: self._random.randint(0, len(calls))]
-        content = _applied(self._data[node], taken)
-        if taken and isinstance(taken[-1], Wrote) and self._random.random() < 0.5:
-            size = len(taken[-1].data)
-            left = self._random.randint(0, size)
-            content = content[: len(content) - size + left]
-            if self._random.random() < 0.3:
-                content += bytes(size - left)
-        return content
-
-    @staticmethod
-    def _laid_out(names: Mapping[int, Mapping[str, int]], data: Mapping[int, bytes]) -> dict[str, bytes | None]:
+    def _laid_out(self, naming: _Naming, content: Mapping[int, bytes]) -> dict[str, bytes | None]:
         found: dict[str, bytes | None] = {}
 
         def walk(folder: int, prefix: str) -> None:
-            for name, node in names[folder].items():
-                if node in names:
+            for name, node in naming.names[folder].items():
+                if node in naming.names:
                     found[prefix + name] = None
                     walk(node, prefix + name + "/")
                 else:
-                    found[prefix + name] = data[node]
+                    found[prefix + name] = content.get(node, self._data[node])
 
         walk(ROOT, "")
         return found
 
+    def _namings(self, newest: Call | None) -> Iterator[_Naming]:
+        if self._kind is Names.IN_ORDER:
+            for count in range(len(self._journal) + 1):
+                yield self._naming_up_to(count)
+            return
+        everything = {folder: self._named(folder) for folder in self._names}
+        yield _Naming(self._names, {})
+        yield _Naming(everything, {})
+        if isinstance(newest, Made | Moved | Unlinked):
+            folder, calls = newest.folder, self._renamed[newest.folder]
+            for index, call in enumerate(calls):
+                # All before it, it alone, all but it.
+                for some in (calls[:index], [call], [*calls[:index], *calls[index + 1 :]]):
+                    for others in (self._names, everything):
+                        yield _Naming({**others, folder: self._named(folder, some)}, {}, is_alone=True)
 
-def _named(names: Mapping[str, int], calls: Sequence[Made | Moved | Unlinked]) -> dict[str, int]:
-    found = dict(names)
-    for call in calls:
-        if isinstance(call, Moved):
-            if found.get(call.old) == call.node:
-                del found[call.old]
-            found[call.name] = call.node
-        elif isinstance(call, Made):
-            found[call.name] = call.node
-        elif found.get(call.name) == call.node:
-            del found[call.name]
-    return found
+    def _naming_up_to(self, count: int) -> _Naming:
+        names = {folder: dict(found) for folder, found in self._names.items()}
+        cuts: Counter[int] = Counter()
+        for entry in self._journal[:count]:
+            if isinstance(entry, Cut):
+                cuts[entry.node] += 1
+            else:
+                _rename(names[entry.folder], entry)
+        return _Naming(names, cuts)
+
+    def _some_naming(self) -> _Naming:
+        if self._kind is Names.IN_ORDER:
+            return self._naming_up_to(self._random.randint(0, len(self._journal)))
+        return _Naming({folder: self._named(folder, self._some_of(folder)) for folder in self._names}, {})
+
+    def _some_of(self, folder: int) -> Sequence[Naming]:
+        calls = self._renamed.get(folder, ())
+        if self._random.random() < 0.5:
+            return calls[: self._random.randint(0, len(calls))]
+        return [call for call in calls if self._random.random() < 0.5]
+
+    def _named(self, folder: int, calls: Sequence[Naming] | None = None) -> dict[str, int]:
+        names = dict(self._names[folder])
+        for call in self._renamed.get(folder, ()) if calls is None else calls:
+            _rename(names, call)
+        return names
+
+    def _bounds(self, node: int, cuts: Mapping[int, int]) -> tuple[int, int]:
+        """The least and the most of what was written to a file since it was synced that may be there."""
+        calls = self._written.get(node, ())
+        if self._kind is Names.ANY:
+            return 0, len(calls)
+        low = _after_cuts(calls, cuts.get(node, 0))
+        return low, next((index for index in range(low, len(calls)) if isinstance(calls[index], Cut)), len(calls))
+
+    def _ways(self, node: int, low: int, high: int) -> list[bytes]:
+        """What may be left of a file: nothing new first, everything last."""
+        known = self._ways_known.get((node, low, high))
+        if known is not None:
+            return known
+        calls = self._written.get(node, ())
+        found = [_applied(self._data[node], calls[:low])]
+        durable = len(found[0])
+        for call in calls[low:high]:
+            before = found[-1]
+            if isinstance(call, Wrote):
+                found += self._torn(before, durable, call.data)
+            else:
+                durable = min(durable, call.size_bytes)
+            found.append(_applied(before, [call]))
+        self._ways_known[node, low, high] = found
+        return found
+
+    def _torn(self, before: bytes, durable: int, data: bytes) -> Iterator[bytes]:
+        """What may be left of a file when a write to it was not finished."""
+        size = len(data)
+        places = range(1, size) if size <= SMALL_BYTES else sorted({*TELLING, size // 2, size - 1})
+        for place in places:
+            if place < size:
+                yield before + data[:place]
+                # The length was written down before the data was.
+                yield before + data[:place] + bytes(size - place)
+        yield before + bytes(size)
+        yield before + Random(size).randbytes(size)
+        if durable < len(before):
+            # An earlier block was not written yet, this one was.
+            yield before[:durable] + bytes(len(before) - durable) + data
+
+
+def _tells_of(entry: Naming | Cut, call: Synced) -> bool:
+    if call.is_folder:
+        return not isinstance(entry, Cut) and entry.folder == call.node
+    return entry.node == call.node
+
+
+def _after_cuts(calls: Sequence[Wrote | Cut], cuts: int) -> int:
+    """How many calls there are up to that many cuts."""
+    return [index for index, call in enumerate(calls, 1) if isinstance(call, Cut)][cuts - 1] if cuts else 0
+
+
+def _rename(names: dict[str, int], call: Naming) -> None:
+    if isinstance(call, Moved):
+        if names.get(call.old) == call.node:
+            del names[call.old]
+        names[call.name] = call.node
+    elif isinstance(call, Made):
+        names[call.name] = call.node
+    elif names.get(call.name) == call.node:
+        del names[call.name]
 
 
 def _applied(content: bytes, calls: Sequence[Wrote | Cut]) -> bytes:
@@ -417,14 +553,24 @@ def _applied(content: bytes, calls: Sequence[Wrote | Cut]) -> bytes:
     return content
 
 
-def all_remains(device: TracedDevice, *, samples: int = 0, since: int = 0, seed: int = 0) -> Iterator[Remains]:
-    """What may be left after each call from ``since`` on, the beginning included."""
-    cuts = PowerCuts(device.start, seed)
+def all_remains(
+    device: TracedDevice,
+    names: Names = Names.ANY,
+    whole: Share | None = None,
+    torn: Share | None = None,
+    *,
+    samples: int = 0,
+    since: int = 0,
+    seed: int = 0,
+) -> Iterator[Remains]:
+    """What may be left after each call from ``since`` on, the beginning included; all of it, or a share."""
+    cuts = PowerCuts(device.start, names, seed)
+    whole, torn = whole or Share(), torn or Share()
     newest: Call | None = None
     for count in range(len(device.calls) + 1):
         if count:
             newest = device.calls[count - 1]
             cuts.take(newest)
         if count >= since:
-            for files in cuts.remains(newest, samples):
+            for files in cuts.remains(newest, whole, torn, samples):
                 yield Remains(count, files)

@@ -14,7 +14,7 @@ from pykafka_broker.zk.journal import Journal
 from pykafka_broker.zk.port import Change, Create, Delete, Node, Replace
 from pykafka_broker.zk.tree import Tree
 from tests.doubles.explorer import Explorer, scratch
-from tests.doubles.power_cuts import TracedDevice
+from tests.doubles.power_cuts import Names, TracedDevice
 
 Counting = Callable[[str, object], None]
 Picture = dict[str, Node]
@@ -89,27 +89,30 @@ def open_and_check(root: Path, device: Device, promise: Promise) -> None:
     assert picture(tree) in promise.trees
 
 
-def explore(*, samples: int, share: float, nested: float) -> int:
+def explore(names: Names, *, samples: int, torn: float, nested: float) -> int:
     with scratch() as root:
         story = told(TracedDevice(root))
-        explorer = Explorer(open_and_check)
-        explorer.explore(story.device, story.promise_at, samples=samples, share=share, nested=nested)
+        explorer = Explorer(open_and_check, names)
+        explorer.explore(story.device, story.promise_at, samples=samples, torn=torn, nested=nested)
     return explorer.tried
 
 
-def test_a_power_cut_takes_nothing_that_was_synced(record_property: Counting) -> None:
-    record_property("crash points", explore(samples=1, share=0.5, nested=0.1))
+@pytest.mark.parametrize("names", Names)
+def test_a_power_cut_takes_nothing_that_was_synced(names: Names, record_property: Counting) -> None:
+    record_property("crash points", explore(names, samples=1, torn=0.2, nested=0.05))
 
 
 @pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
-def test_a_device_that_fails_takes_nothing_that_was_synced(every: int, record_property: Counting) -> None:
+@pytest.mark.parametrize("names", Names)
+def test_a_device_that_fails_takes_nothing_that_was_synced(names: Names, every: int, record_property: Counting) -> None:
     with scratch() as root:
         calls = len(told(TracedDevice(root)).device.calls)
-    explorer = Explorer(open_and_check)
-    explorer.explore_failures(lambda device: told(device).promises[-1][1], range(0, calls, every))
+    explorer = Explorer(open_and_check, names)
+    explorer.explore_failures(lambda device: told(device).promises[-1][1], calls, every=every)
     record_property("crash points", explorer.tried)
 
 
 @pytest.mark.slow
-def test_no_power_cut_takes_anything_that_was_synced(record_property: Counting) -> None:
-    record_property("crash points", explore(samples=20, share=1.0, nested=0.3))
+@pytest.mark.parametrize("names", Names)
+def test_no_power_cut_takes_anything_that_was_synced(names: Names, record_property: Counting) -> None:
+    record_property("crash points", explore(names, samples=20, torn=1.0, nested=0.3))
