@@ -143,7 +143,11 @@ class LogDirMoves:
         while self._is_wanted(partition, copy):
             kept = keeper.kept(partition)
             assert kept is not None, "a copy goes when its partition goes"
-            self._align(kept.log, copy.log)
+            if self._align(kept.log, copy.log):
+                # As ``LogKeeper.settle``: the recovery point that is written down may lie where nothing is flushed now.
+                await keeper.sync_copy(copy)
+                await keeper.checkpoint()
+                continue
             pieces = _missing(kept.log, copy.log, PORTION_BYTES)
             if pieces is not None:
                 if self._throttle.holds_back(partition):
@@ -171,7 +175,8 @@ class LogDirMoves:
 
     def _finish(self, partition: TopicPartition, kept: Kept, copy: Kept, last_bytes: int) -> bool:
         """Copy the rest and swap, if the rest is small; no ``await``, so nobody can append in between."""
-        self._align(kept.log, copy.log)
+        if self._align(kept.log, copy.log):
+            return False
         while (pieces := _missing(kept.log, copy.log, last_bytes)) is not None:
             if last_bytes <= 0:
                 return False
@@ -186,15 +191,17 @@ class LogDirMoves:
         self._say("MoveEnded", partition, directory=str(copy.directory.path))
         return True
 
-    def _align(self, original: PartitionLog, copy: PartitionLog) -> None:
-        """See to the copy being a part of the original that more can be appended to."""
+    def _align(self, original: PartitionLog, copy: PartitionLog) -> bool:
+        """See to the copy being a part of the original that more can be appended to; true if it had to be cut, which
+        is to be settled first.
+        """
         now = self._clock()
-        copy.truncate_to(original.log_end_offset, now)
+        is_cut = copy.truncate_to(original.log_end_offset, now)
         if copy.latest_epoch >= 0:
             # What a follower's leader has cut off and replaced belongs to an epoch that ends earlier now.
             end = original.end_of_epoch(copy.latest_epoch).end_offset
             if copy.log_start_offset <= end < copy.log_end_offset:
-                copy.truncate_to(end, now)
+                is_cut = copy.truncate_to(end, now) or is_cut
         start = original.log_start_offset
         # A power cut may have taken the first segments of a copy, and left later ones.
         if not copy.log_start_offset <= start <= copy.log_end_offset:
@@ -206,6 +213,8 @@ class LogDirMoves:
                     begin = first.base_offset
             if not copy.log_start_offset <= begin <= copy.log_end_offset:
                 copy.restart_at(begin, now)
+                is_cut = True
+        return is_cut
 
     def _say(self, name: str, partition: TopicPartition, level: Level = Level.INFO, **fields: object) -> None:
         self._note(Fact(name, level, {"partition": str(partition), **fields}))

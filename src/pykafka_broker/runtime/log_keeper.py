@@ -178,6 +178,8 @@ class LogKeeper:
             if kept.directory.is_replacing(partition) and not left.directory.is_replacing(partition):
                 self._say("ReplacementFinished", Level.WARNING, partition=str(partition), kept=str(kept.disk.path))
                 self._remove_soon(partition, left, now)
+                # Before the mark goes: otherwise a power cut could leave both without it.
+                self._device.sync_names(left.directory.path)
                 return kept
         raise DirectoryError(
             f"Duplicate log directories for {partition} are found in both {found.disk.path} and "

@@ -17,6 +17,7 @@ from trio.testing import MockClock
 
 from pykafka_broker.config.broker import BrokerSettings
 from pykafka_broker.config.topic import TopicSettings
+from pykafka_broker.device import SystemDevice
 from pykafka_broker.log.partition import Isolation, Origin
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import BrokerId, LeaderEpoch, Offset, TopicId, TopicPartition
@@ -27,6 +28,7 @@ from pykafka_broker.runtime.leaderships import Leadership, Leaderships
 from pykafka_broker.runtime.log_dir_moves import HELD_BACK_S, LogDirMoves
 from pykafka_broker.runtime.log_keeper import LogKeeper
 from pykafka_broker.runtime.metadata import Metadata
+from pykafka_broker.store.checkpoints import RECOVERY_POINTS
 from pykafka_broker.store.directories import DirectoryError
 from pykafka_broker.store.meta import Meta
 from pykafka_broker.wire import messages
@@ -52,8 +54,10 @@ class Interrupted(InlineWorker):
     def __init__(self) -> None:
         super().__init__()
         self.meanwhile: list[Callable[[], object]] = []
+        self.before: Callable[[], object] = lambda: None
 
     async def run(self, work: Callable[[], Result]) -> Result:
+        self.before()
         if self.meanwhile:
             self.meanwhile.pop(0)()
         return await super().run(work)
@@ -362,15 +366,23 @@ async def test_a_copy_of_which_a_crash_has_left_the_last_segment_alone_is_made_a
         for base in log.segments.bases:
             data = bytearray(read_back(log.read(base, 1 << 20).pieces))
             copy.append(NOW, data, leader_epoch=-1, origin=Origin.REPLICATION)
+        await broker.keeper.sync_copy(broker.keeper.copies[T0])
+        await broker.keeper.checkpoint()
         bases = copy.segments.bases
         assert len(bases) > 1
         for path in broker.keeper.copies[T0].disk.path.iterdir():
             if not path.name.startswith(f"{bases[-1]:020}"):
                 path.unlink()
     async with started(paths) as broker:
-        assert broker.keeper.copies[T0].log.log_start_offset == bases[-1]
+        kept = broker.keeper.copies[T0]
+        assert kept.log.log_start_offset == bases[-1]
+        assert kept.directory.read_checkpoint(RECOVERY_POINTS)[T0] == 99
+        written_down: list[int] = []
+        broker.worker.before = lambda: written_down.append(kept.directory.read_checkpoint(RECOVERY_POINTS)[T0])
         await broker.moved()
         assert broker.values() == numbers(100)
+        assert written_down[-1] == 100
+        assert 0 in written_down, "nothing was flushed of the new copy at first"
 
 
 async def crashed_between_renames(paths: list[Path]) -> None:
@@ -384,7 +396,20 @@ async def crashed_between_renames(paths: list[Path]) -> None:
 
 async def test_of_original_and_finished_copy_the_copy_is_kept(paths: list[Path]) -> None:
     await crashed_between_renames(paths)
-    (paths[1] / "orders-0.replacing").touch()
+    mark = paths[1] / "orders-0.replacing"
+    mark.touch()
+    synced: list[tuple[Path, bool]] = []
+
+    class Noting(SystemDevice):
+        def sync_names(self, folder: Path) -> None:  # type: ignore[override]
+            synced.append((folder, mark.exists()))
+
+    broker = Broker(paths)
+    broker.keeper._device = Noting()
+    await broker.keeper.open(MINE)
+    assert synced == [(paths[0], True)], "the original must have gone for good before the mark goes"
+    assert not mark.exists()
+    await broker.keeper.close()
     async with started(paths) as broker:
         assert broker.values() == numbers(10)
         assert broker.where() == [["orders-0-delete"], ["orders-0"], []]
