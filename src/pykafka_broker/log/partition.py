@@ -539,6 +539,9 @@ class PartitionLog:
         A large file takes a while; this may be done on a worker thread.
         """
         with self._disk_failures():
+            if self.has_to_reap(now):
+                # A power cut must not undo that a segment went when it leaves nothing of its snapshots and indexes.
+                self._disk.sync(())
             self._segments.reap(now)
             self._snapshots.reap()
 

@@ -306,6 +306,23 @@ def test_retention_takes_a_few_segments_at_a_time_if_it_is_told_to() -> None:
     assert sample.log.log_start_offset == 7
 
 
+def test_a_deleted_segment_has_gone_for_good_before_its_snapshot_goes() -> None:
+    """Otherwise a power cut could bring it back without its indexes, and nothing would tell of producers before it."""
+    sample = SampleLog(segment_bytes=len(batch(b"a")), retention_ms=500)
+    for _ in range(3):
+        sample.append(b"a")
+    disk = sample.disk
+    assert isinstance(disk, MemoryDisk)
+    sample.log.expire(Millis(2_000))
+    at_sync: list[set[str]] = []
+    disk.sync = lambda names: at_sync.append(set(disk.files))  # type: ignore[method-assign]
+    sample.log.reap(Millis(2_001))
+    assert [f"{1:020d}.snapshot" in names for names in at_sync] == [True]
+    assert f"{1:020d}.snapshot" not in disk.files
+    sample.log.reap(Millis(2_002))
+    assert len(at_sync) == 1, "there was nothing to do"
+
+
 def test_what_retention_will_read_is_told_before_it_does() -> None:
     sample = SampleLog(segment_bytes=len(batch(b"a")), retention_ms=500)
     for index in range(4):
