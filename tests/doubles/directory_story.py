@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -81,8 +82,12 @@ class Interrupted(InlineWorker):
     def __init__(self) -> None:
         super().__init__()
         self.meanwhile: list[Callable[[], object]] = []
+        self.at_last: Callable[[], object] = lambda: None
+        """Happens when a copy is on the device and about to take its original's place."""
 
     async def run(self, work: Callable[[], Result]) -> Result:
+        if isinstance(work, partial) and work.func.__name__ == "mark_replacing":
+            self.at_last()
         if self.meanwhile:
             self.meanwhile.pop(0)()
         return await super().run(work)
@@ -372,7 +377,9 @@ async def moves(story: DirectoryStory) -> None:
     await story.checkpoint()
     story.append(ORDERS, 2)
     story.move(ORDERS)
+    story.broker.worker.at_last = lambda: story.append(ORDERS)
     await story.moved(*[lambda: story.append(ORDERS)] * 4)
+    story.broker.worker.at_last = lambda: None
     story.append(ORDERS, 2)
     await story.tidy()
     story.move(ORDERS)
