@@ -26,6 +26,9 @@ Answer = Callable[[Call[Any], Session], Coroutine[Any, Any, Any]]
 GATHERED_BYTES = 256 * 1024
 """Answers are gathered up to this many bytes before they are sent, whole frames at hand or not."""
 
+TURN_REQUESTS = 500
+"""After so many requests from one buffer, which may hold 100,000, all other tasks have their turn."""
+
 T = TypeVar("T")
 
 
@@ -54,10 +57,15 @@ class Connection:
 
     async def answer_what_is_here(self) -> None:
         """Answer the requests that have arrived whole; suspends only when one of them, or the client, has to be waited
-        for.
+        for, or when there are more than ``TURN_REQUESTS``.
         """
         frames = self.frames
+        turn = self.answered + TURN_REQUESTS
         while (frame := frames.at_hand()) is not None:
+            if self.answered >= turn:
+                turn = self.answered + TURN_REQUESTS
+                self._send_before_waiting()
+                await trio.lowlevel.checkpoint()
             call = open_call(frame, self._served)
             call.session = self._session
             response = await run(self._answer(call, self._session), self._send_before_waiting)

@@ -20,7 +20,7 @@ from pykafka_broker.api.desk import Desk
 from pykafka_broker.api.routes import Route, collect
 from pykafka_broker.model.errors import ErrorCode
 from pykafka_broker.model.identity import Session
-from pykafka_broker.net.connection import Connection
+from pykafka_broker.net.connection import TURN_REQUESTS, Connection
 from pykafka_broker.net.crowd import SILENT_S, Crowd, Guest
 from pykafka_broker.net.frames import SocketChannel
 from pykafka_broker.wire import messages
@@ -120,6 +120,38 @@ async def test_a_crowd_that_never_stops_asking_lets_other_tasks_have_their_turn(
         turns.append(len(hall.beats.heard))
     # Two turns at most, because trio has tasks run in any order; one turn ends with what a single client has sent.
     assert max(later - earlier for earlier, later in itertools.pairwise(turns)) <= 2 * (100 + len(asked))
+
+
+async def test_a_crowd_that_sends_byte_after_byte_lets_other_tasks_have_their_turn(hall: Hall) -> None:
+    clients = [await hall.admits() for _ in range(400)]
+    frame = write_request("Heartbeat", 4, 7, "tests", messages.HeartbeatRequest(group_id="x" * 100))
+    for client in clients:
+        await client.stream.send_all(frame[:1])
+    while not all(guest.channel.moved for guest in hall.guests):
+        await wait_all_tasks_blocked(_IN_THE_KERNEL_S)
+    for client in clients:
+        assert os.write(client.stream.socket.fileno(), frame[1:2]) == 1
+    turns = [len(clients)]
+    while turns[-1] < 2 * len(clients):
+        await trio.lowlevel.checkpoint()
+        turns.append(sum(guest.channel.moved for guest in hall.guests))
+    assert max(later - earlier for earlier, later in itertools.pairwise(turns)) <= 2 * 100
+
+
+async def test_one_client_with_a_large_buffer_full_of_requests_lets_other_tasks_have_their_turn(hall: Hall) -> None:
+    client = await hall.admits()
+    (guest,) = hall.guests
+    frame = write_request("Heartbeat", 4, 7, "tests", messages.HeartbeatRequest(group_id="a"))
+    asked = 5_000
+    # As it is after a large frame, with everything that has come since in one buffer.
+    guest.connection.frames.lend(memoryview(bytearray(frame * (asked + 1))), asked * len(frame))
+    await client.sends("a")
+    turns = [0]
+    while len(hall.beats.heard) < asked + 1:
+        await trio.lowlevel.checkpoint()
+        turns.append(len(hall.beats.heard))
+    assert max(later - earlier for earlier, later in itertools.pairwise(turns)) <= 2 * TURN_REQUESTS
+    assert [await client.hears() for _ in range(asked + 1)] == [(7, 0)] * asked + [(0, 0)]
 
 
 async def test_who_has_to_wait_holds_nobody_else_up(hall: Hall) -> None:
