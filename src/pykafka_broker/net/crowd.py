@@ -12,6 +12,7 @@ him back to the crowd then.
 from __future__ import annotations
 
 import select
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -68,6 +69,10 @@ class Crowd:
         """Those in the crowd with a buffer of their own, and how far they had moved when somebody looked."""
         self._alone: dict[Guest, int] = {}
         """Those with a task of their own, the same."""
+        self._ready: deque[tuple[int, int]] = deque()
+        """Who has said something and is next. Whoever leads on begins with those who are left: the epoll would put them
+        behind everybody else.
+        """
         self._spare = memoryview(bytearray(BUFFER_BYTES))
         self._nursery: trio.Nursery | None = None
 
@@ -113,21 +118,23 @@ class Crowd:
         with trio.CancelScope() as scope:
             done = 0
             while True:
-                ready = self._epoll.poll(0, _AT_ONCE)
-                for descriptor, _ in ready:
-                    guest = self._guests.get(descriptor)
-                    if guest is None:
-                        continue
-                    answered, moved = guest.connection.answered, guest.channel.moved
-                    if await self._was_kept_by(guest, scope):
-                        return
-                    done += max(1, guest.connection.answered - answered)
-                    done += (guest.channel.moved - moved) // BUFFER_BYTES
-                    if done >= _TURN:
-                        await trio.lowlevel.checkpoint()
+                if not self._ready:
+                    self._ready.extend(self._epoll.poll(0, _AT_ONCE))
+                    if not self._ready:
+                        await trio.lowlevel.wait_readable(self._epoll.fileno())
                         done = 0
-                if not ready:
-                    await trio.lowlevel.wait_readable(self._epoll.fileno())
+                        continue
+                descriptor, _ = self._ready.popleft()
+                guest = self._guests.get(descriptor)
+                if guest is None:
+                    continue
+                answered, moved = guest.connection.answered, guest.channel.moved
+                if await self._was_kept_by(guest, scope):
+                    return
+                done += max(1, guest.connection.answered - answered)
+                done += (guest.channel.moved - moved) // BUFFER_BYTES
+                if done >= _TURN:
+                    await trio.lowlevel.checkpoint()
                     done = 0
 
     async def _was_kept_by(self, guest: Guest, scope: trio.CancelScope) -> bool:

@@ -168,6 +168,17 @@ async def test_who_has_to_wait_holds_nobody_else_up(hall: Hall) -> None:
     assert [await first.hears() for _ in range(2)] == [(1, 0), (2, 0)]
 
 
+async def test_among_many_who_have_to_wait_who_came_first_is_served_first(hall: Hall) -> None:
+    clients = [await hall.admits() for _ in range(200)]
+    groups = [f"group {number}" for number in range(len(clients))]
+    hall.beats.held = {group: trio.Event() for group in groups[:-1]}
+    for client, group in zip(clients, groups, strict=True):
+        frame = write_request("Heartbeat", 4, 7, "tests", messages.HeartbeatRequest(group_id=group))
+        assert os.write(client.stream.socket.fileno(), frame) == len(frame)
+    assert await clients[-1].hears() == (7, 0)
+    assert hall.beats.heard == groups
+
+
 async def test_who_has_waited_goes_on_as_before_and_may_wait_again(hall: Hall) -> None:
     client = await hall.admits()
     for number in range(5):
