@@ -146,6 +146,13 @@ class Crowd:
                 is_there = await self._serve_alone(guest)
         except Exception as problem:
             is_there, why = False, problem
+        except BaseExceptionGroup as problems:
+            # A request that is cancelled may fail as well: that is its connection's end, and not the broker's.
+            cancelled, failed = problems.split(trio.Cancelled)
+            self._send_away(guest, failed if isinstance(failed, Exception) else None)
+            if isinstance(failed, Exception) and cancelled is not None:
+                raise cancelled from None
+            raise
         except BaseException:
             self._send_away(guest, None)
             raise

@@ -52,9 +52,23 @@ class Beats:
             self.in_progress[id(call.session)] += 1
             # With a scope of its own, as handlers that wait have it: it must stay in the task that opened it.
             with trio.move_on_after(3600):
+                if group == "defect":
+                    await self._fail_in_the_end(self.held[group])
                 await self.held[group].wait()
             self.in_progress[id(call.session)] -= 1
         return messages.HeartbeatResponse()
+
+    @staticmethod
+    async def _fail_in_the_end(event: trio.Event) -> None:
+        async def fail() -> None:
+            try:
+                await event.wait()
+            finally:
+                raise RuntimeError("a defect")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail)
+            nursery.start_soon(event.wait)
 
     @staticmethod
     def refuse(call: Call[Any], code: ErrorCode, detail: str | None) -> messages.HeartbeatResponse:
@@ -286,6 +300,19 @@ async def test_whoever_is_expelled_is_gone_in_the_crowd_and_in_the_middle_of_wai
     assert await silent.frame() is None
     assert await waiting.frame() is None
     assert hall.ended == [None, None]
+    await other.sends("a")
+    assert await other.hears() == (0, 0)
+
+
+async def test_a_request_that_fails_while_it_is_cancelled_ends_its_connection_alone(hall: Hall) -> None:
+    hall.beats.held = {"defect": trio.Event()}
+    client, other = await hall.admits(), await hall.admits()
+    await client.sends("defect")
+    await wait_all_tasks_blocked(_IN_THE_KERNEL_S)
+    hall.crowd.expel(hall.guests[0])
+    assert await client.frame() is None
+    (why,) = hall.ended
+    assert isinstance(why, ExceptionGroup)
     await other.sends("a")
     assert await other.hears() == (0, 0)
 
