@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import trio
 
+from pykafka_broker.model.errors import WireError
 from pykafka_broker.model.identity import Session
 from pykafka_broker.net.frames import Channel, Frames
 from pykafka_broker.wire.exchange import Call, Served, close_call, open_call
@@ -59,6 +60,16 @@ class Connection:
         """Answer the requests that have arrived whole; suspends only when one of them, or the client, has to be waited
         for, or when there are more than ``TURN_REQUESTS``.
         """
+        try:
+            await self._answer_frames()
+        except WireError:
+            # The requests before the nonsense have been carried out, and Apache Kafka would have said so.
+            self._send_before_waiting()
+            raise
+        if self._gathered:
+            await self._send_gathered()
+
+    async def _answer_frames(self) -> None:
         frames = self.frames
         turn = self.answered + TURN_REQUESTS
         while (frame := frames.at_hand()) is not None:
@@ -77,8 +88,6 @@ class Connection:
                 await trio.sleep(call.throttle_ms / 1000)
             # The call may hold views into the buffer, which is about to be filled again.
             del call, response, frame
-        if self._gathered:
-            await self._send_gathered()
 
     def _gather(self, pieces: list[Piece]) -> bool:
         """Keep an answer until it is sent; true when that must be before the next request."""

@@ -18,7 +18,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from pykafka_broker.api.desk import Desk
 from pykafka_broker.api.routes import Route, collect
-from pykafka_broker.model.errors import ErrorCode
+from pykafka_broker.model.errors import ErrorCode, WireError
 from pykafka_broker.model.identity import Session
 from pykafka_broker.net.connection import TURN_REQUESTS, Connection
 from pykafka_broker.net.crowd import SILENT_S, Crowd, Guest
@@ -166,6 +166,14 @@ async def test_one_client_with_a_large_buffer_full_of_requests_lets_other_tasks_
         turns.append(len(hall.beats.heard))
     assert max(later - earlier for earlier, later in itertools.pairwise(turns)) <= 2 * TURN_REQUESTS
     assert [await client.hears() for _ in range(asked + 1)] == [(7, 0)] * asked + [(0, 0)]
+
+
+async def test_who_is_answered_before_he_talks_nonsense_hears_it(hall: Hall) -> None:
+    client = await hall.admits()
+    frame = write_request("Heartbeat", 4, 7, "tests", messages.HeartbeatRequest(group_id="a"))
+    await client.stream.send_all(2 * frame + struct.pack(">i", -1))
+    assert [await client.hears() for _ in range(3)] == [(7, 0), (7, 0), None]
+    assert [type(why) for why in hall.ended] == [WireError]
 
 
 async def test_who_has_to_wait_holds_nobody_else_up(hall: Hall) -> None:
