@@ -11,6 +11,7 @@ him back to the crowd then.
 
 from __future__ import annotations
 
+import mmap
 import select
 from collections import deque
 from collections.abc import Callable
@@ -73,7 +74,7 @@ class Crowd:
         """Who has said something and is next. Whoever leads on begins with those who are left: the epoll would put them
         behind everybody else.
         """
-        self._spare = memoryview(bytearray(BUFFER_BYTES))
+        self._spare = _new_buffer()
         self._nursery: trio.Nursery | None = None
 
     async def run(self) -> None:
@@ -181,7 +182,7 @@ class Crowd:
             guest.task = scope
             self._alone[guest] = -1
             if is_lent:
-                self._spare = memoryview(bytearray(BUFFER_BYTES))
+                self._spare = _new_buffer()
             assert self._nursery is not None
             self._nursery.start_soon(self._lead)
 
@@ -224,3 +225,8 @@ class Crowd:
                 self._alone[guest] = guest.channel.moved
                 if seen == guest.channel.moved and guest.rest is not None:
                     guest.rest.cancel()
+
+
+def _new_buffer() -> memoryview:
+    """``BUFFER_BYTES``, of which those take memory into which something has been put: who waits keeps a whole one."""
+    return memoryview(mmap.mmap(-1, BUFFER_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
