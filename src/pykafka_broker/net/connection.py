@@ -82,15 +82,20 @@ class Connection:
             response = await run(self._answer(call, self._session), self._send_before_waiting)
             self.answered += 1
             must_go = response is not None and self._gather(close_call(call, response))
-            if must_go or call.throttle_ms > 0:
-                await self._send_gathered()
             if call.throttle_ms > 0:
+                await self._send_gathered()
                 await trio.sleep(call.throttle_ms / 1000)
+            elif must_go:
+                await self._send_gathered()
             # The call may hold views into the buffer, which is about to be filled again.
             del call, response, frame
 
     def _gather(self, pieces: list[Piece]) -> bool:
         """Keep an answer until it is sent; true when that must be before the next request."""
+        if len(pieces) == 1 and type(pieces[0]) is not FilePiece:
+            self._gathered.append(pieces[0])
+            self._gathered_bytes += len(pieces[0])
+            return self._gathered_bytes >= GATHERED_BYTES
         self._gathered.extend(pieces)
         must_go = False
         for piece in pieces:

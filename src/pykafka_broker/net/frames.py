@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import socket as stdlib_socket
+import struct
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -23,7 +24,8 @@ KEPT_BUFFER_BYTES = 4 * 1024 * 1024
 """A buffer that a large frame needed is kept for the next one, up to this size."""
 KEPT_BUFFER_SECONDS = 2
 """So long: a client that sends less often gets a new one, and many that are silent do not fill the memory."""
-_SIZE_BYTES = 4
+_SIZE = struct.Struct(">i")
+_SIZE_BYTES = _SIZE.size
 _MORE = getattr(stdlib_socket, "MSG_MORE", 0)
 _HAS_SENDFILE = hasattr(os, "sendfile")
 _NO_SENDFILE = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -235,18 +237,18 @@ class Frames:
 
     def at_hand(self) -> memoryview | None:
         """The next frame if all of it is here; ``WireError`` if its size is nonsense."""
-        start = self._start
-        held = self._end - start
-        if held < _SIZE_BYTES:
+        start, end = self._start, self._end
+        first = start + _SIZE_BYTES
+        if first > end:
             return None
-        size = int.from_bytes(self._buffer[start : start + _SIZE_BYTES], "big", signed=True)
+        (size,) = _SIZE.unpack_from(self._buffer, start)
         if not 0 <= size <= self._max_frame_bytes:
             raise WireError(f"a frame of {size} bytes, where at most {self._max_frame_bytes} are allowed")
-        if held - _SIZE_BYTES < size:
+        stop = first + size
+        if stop > end:
             return None
-        first = start + _SIZE_BYTES
-        self._start = first + size
-        return self._buffer[first : first + size]
+        self._start = stop
+        return self._buffer[first:stop]
 
     async def receive(self) -> bool:
         """Wait for more bytes; false when the peer has hung up."""
@@ -288,5 +290,5 @@ class Frames:
         """What the next frame takes, its size prefix included, as far as that is known."""
         if held < _SIZE_BYTES:
             return FIRST_BUFFER_BYTES
-        size = int.from_bytes(self._buffer[self._start : self._start + _SIZE_BYTES], "big", signed=True)
+        size: int = _SIZE.unpack_from(self._buffer, self._start)[0]
         return _SIZE_BYTES + max(size, 0)

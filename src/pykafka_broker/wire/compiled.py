@@ -208,6 +208,9 @@ class _Taking(_Source):
             self.say(f"{size} = data[p]")
             with self.inside(f"if {size} < 0x80:"):
                 self.say("p += 1")
+            with self.inside("elif (second := data[p + 1]) < 0x80:"):
+                self.say(f"{size} += (second << 7) - 0x80")
+                self.say("p += 2")
             with self.inside("else:"):
                 self.say(f"{size}, p = long_uvarint(data, p)")
             self.say(f"{size} -= 1")
@@ -248,7 +251,10 @@ class _Taking(_Source):
         elements, element = self.name("a"), self.name("e")
         self.say(f"{elements} = []")
         with self.inside(f"for _ in range({size}):"):
-            self._into(element, shape.element)
+            if isinstance(shape.element, Fields):
+                element = self._fields(shape.element)
+            else:
+                self._into(element, shape.element)
             self._flush()
             self.say(f"{elements}.append({element})")
         self.say(f"{target} = {elements}")
@@ -277,7 +283,7 @@ class _Giving(_Source):
 
     def _fields(self, value: str, fields: Fields) -> None:
         wrong = [f"type({value}) is not {self.outside('made', fields.made)}"]
-        wrong += [f"{value}.{name} != {self.constant(default)}" for name, default in fields.kept]
+        wrong += [self._differs(f"{value}.{name}", default) for name, default in fields.kept]
         if fields.tagged is None:
             wrong.append(f"{value}._tags")
         with self.inside(f"if {' or '.join(wrong)}:"):
@@ -343,6 +349,8 @@ class _Giving(_Source):
                 raise TypeError(f"no code for {shape!r}")
 
     def _found(self, value: str) -> str:
+        if value.isidentifier():
+            return value
         found = self.name("v")
         self.say(f"{found} = {value}")
         return found

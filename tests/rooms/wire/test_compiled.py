@@ -15,7 +15,7 @@ from pykafka_broker.wire import messages, spec
 from pykafka_broker.wire.codec import codec
 from pykafka_broker.wire.compiled import compiled_give, compiled_take
 from pykafka_broker.wire.primitives import Reader, Writer
-from pykafka_broker.wire.structures import message_class
+from pykafka_broker.wire.structures import Structure, message_class
 from tests.wire.random_messages import messages as random_messages
 
 FEW = settings(
@@ -72,7 +72,42 @@ def _outcome(take: Any, data: bytes) -> Any:
         value = take(reader)
     except (WireError, struct.error, IndexError):
         return "refused"
-    return repr(value), reader.position
+    return _told(value), reader.position
+
+
+def _told(value: Any) -> Any:
+    """All that is in a value; what is not a number at all is equal to itself here."""
+    if isinstance(value, Structure):
+        return type(value), [_told(getattr(value, name)) for name in value._names]
+    if isinstance(value, list):
+        return [_told(one) for one in value]
+    return bytes(value) if isinstance(value, memoryview) else repr(value)
+
+
+@pytest.mark.parametrize("size", [125, 126, 127, 128, 16_382, 16_383, 16_384])
+def test_lengths_where_a_varint_grows(size: int) -> None:
+    sent = messages.JoinGroupRequest(protocol_type="x" * size)
+    fields = codec(messages.JoinGroupRequest, 6)
+    writer, other = Writer(), Writer()
+    fields.give(sent, writer)
+    compiled_give(fields)(sent, other)
+    written = writer.joined()
+    assert other.joined() == written
+    assert compiled_take(fields)(Reader(written)) == sent
+    for cut in (1, size // 2, size, len(written) - 1):
+        assert _outcome(compiled_take(fields), written[:cut]) == "refused"
+
+
+def test_a_varint_may_be_longer_than_it_need_be() -> None:
+    fields = codec(messages.HeartbeatRequest, 4)
+    plain = messages.encode(messages.HeartbeatRequest(group_id=GroupId("g")), 4)
+    assert plain[:2] == b"\x02g"
+    for lengthened in (b"\x82\x00g", b"\x82\x80\x00g", b"\x82\x80\x80\x00g", b"\x82\x80\x80\x80\x00g"):
+        data = lengthened + plain[2:]
+        assert _outcome(compiled_take(fields), data) == _outcome(fields.take, data)
+        assert compiled_take(fields)(Reader(data)).group_id == "g"
+    too_long = b"\x82\x80\x80\x80\x80\x00g" + plain[2:]
+    assert _outcome(compiled_take(fields), too_long) == _outcome(fields.take, too_long) == "refused"
 
 
 def test_what_cannot_be_said_is_refused_by_both() -> None:

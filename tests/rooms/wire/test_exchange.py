@@ -6,10 +6,13 @@ import struct
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pykafka_broker.model.errors import ErrorCode, WireError
 from pykafka_broker.model.names import GroupId
 from pykafka_broker.wire import messages, spec
+from pykafka_broker.wire.codec import read
 from pykafka_broker.wire.exchange import (
     Call,
     FilePiece,
@@ -22,6 +25,7 @@ from pykafka_broker.wire.exchange import (
     request_header_version,
     write_request,
 )
+from pykafka_broker.wire.primitives import Reader
 from pykafka_broker.wire.structures import message_class
 
 SERVED = Served({heading.key: (heading.low, heading.high) for heading in map(spec.heading, spec.api_names())})
@@ -106,6 +110,38 @@ def test_tagged_fields_of_a_header_are_passed_over() -> None:
     head = struct.pack(">hhih", 12, 4, 7, 2) + b"me"
     body = b"\x02g\x00\x00\x00\x03\x01\x00\x00"
     assert open_call(head + b"\x01\x05\x02xy" + body, SERVED).body == HEARTBEAT
+
+
+@pytest.mark.parametrize(("key", "version", "header"), [(12, 0, 1), (12, 4, 2), (7, 0, 0)])
+@given(data=st.data())
+def test_a_header_is_read_as_its_spec_says_however_odd(
+    key: int, version: int, header: int, data: st.DataObject
+) -> None:
+    """Usual headers are read by hand."""
+    length = data.draw(st.integers(-3, 40))
+    tags = data.draw(st.sampled_from([b"\0", b"\1\5\2xy", b"\2\1\0", b"\x80\0", b"\xff"]))
+    name = data.draw(st.binary(min_size=max(length, 0), max_size=max(length, 0)))
+    body = message_class("HeartbeatRequest" if key == 12 else "ControlledShutdownRequest")()
+    frame = struct.pack(">hhih", key, version, 77, length) + name + tags + messages.encode(body, version) + b"more"
+    frame = frame[: data.draw(st.integers(0, len(frame)) | st.just(len(frame)))]
+
+    def by_spec() -> Any:
+        reader = Reader(frame)
+        read_header: Any = read(message_class("RequestHeader"), header, reader)
+        return read_header.client_id, read(type(body), version, reader)
+
+    def by_hand() -> Any:
+        call = open_call(memoryview(frame), SERVED)
+        assert (call.key, call.version, call.correlation_id) == (key, version, 77)
+        return call.client_id, call.body
+
+    found: list[Any] = []
+    for way in (by_spec, by_hand):
+        try:
+            found.append(way())
+        except WireError:
+            found.append("refused")
+    assert found[0] == found[1]
 
 
 def test_bytes_behind_a_body_are_ignored_as_in_kafka() -> None:
