@@ -18,7 +18,7 @@ _PAGE_ENTRIES = 256
 class EntryFile:
     """Pairs of numbers, packed by one ``Struct``: the key they are sorted by, and a value that grows with it."""
 
-    __slots__ = ("_disk", "_entry", "_is_ragged", "_key", "_stored", "_waiting", "name")
+    __slots__ = ("_disk", "_entry", "_is_ragged", "_key", "_stored", "_waiting", "count", "name")
 
     def __init__(self, disk: Disk, name: str, entry: Struct, size_bytes: int) -> None:
         self._disk = disk
@@ -26,13 +26,14 @@ class EntryFile:
         """The file's name."""
         self._entry = entry
         self._key = Struct(entry.format[:2])
-        self._stored = size_bytes // entry.size
+        self.count = self._stored = size_bytes // entry.size
+        """How many entries there are, ``len`` without a call, and how many of them are in the file."""
         # A crash may leave part of an entry at the end; it goes with the first change.
         self._is_ragged = size_bytes % entry.size != 0
         self._waiting = bytearray()
 
     def __len__(self) -> int:
-        return self._stored + len(self._waiting) // self._entry.size
+        return self.count
 
     @property
     def size_bytes(self) -> int:
@@ -42,6 +43,7 @@ class EntryFile:
     def append(self, key: int, value: int) -> None:
         """Add an entry; it reaches the file with the next ``flush`` at the latest."""
         self._waiting += self._entry.pack(key, value)
+        self.count += 1
         if len(self._waiting) >= _WAITING_BYTES:
             self.flush()
 
@@ -52,7 +54,7 @@ class EntryFile:
         if self._is_ragged:
             self._cut(self._stored)
         self._disk.append(self.name, self._waiting)
-        self._stored += len(self._waiting) // self._entry.size
+        self._stored = self.count
         self._waiting = bytearray()
         return True
 
@@ -91,12 +93,14 @@ class EntryFile:
         if count < self._stored or self._is_ragged:
             self._cut(min(count, self._stored))
         del self._waiting[(count - self._stored) * self._entry.size :]
+        self.count = self._stored + len(self._waiting) // self._entry.size
 
     def _cut(self, count: int) -> None:
         self._disk.truncate(self.name, count * self._entry.size)
         if count < self._stored:
             self._waiting = bytearray()
         self._stored = count
+        self.count = count + len(self._waiting) // self._entry.size
         self._is_ragged = False
 
     def _at_most(self, target: int) -> tuple[int, int]:

@@ -28,7 +28,7 @@ class OffsetIndex(EntryFile):
     @property
     def is_full(self) -> bool:
         """``segment.index.bytes`` is reached: the segment must be rolled."""
-        return len(self) >= self._limit
+        return self.count >= self._limit
 
     @property
     def last_offset(self) -> int:

@@ -33,7 +33,7 @@ from pykafka_broker.log.slice import (
     Slice,
     Unsynced,
 )
-from pykafka_broker.log.validation import LATEST_PRODUCE, Origin, validate
+from pykafka_broker.log.validation import LATEST_PRODUCE, Origin, plain_bytes, take_plain, validate
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import NO_TOPIC_ID, TopicId, TopicPartition
 from pykafka_broker.model.outcome import Fact, Level
@@ -69,6 +69,7 @@ class PartitionLog:
         "_epochs",
         "_jitter_ms",
         "_note",
+        "_plain_bytes",
         "_producers",
         "_roll_ms",
         "_segment_bytes",
@@ -206,6 +207,7 @@ class PartitionLog:
         """Follow the topic's settings from now on."""
         self.settings = settings
         self._segment_bytes = settings.segment_bytes
+        self._plain_bytes = plain_bytes(settings, self.partition)
         roll_ms = settings.segment_ms
         if "compact" in settings.cleanup_policy and settings.max_compaction_lag_ms > 0:
             # Only sealed segments are compacted (``LogConfig.maxSegmentMs``).
@@ -266,7 +268,9 @@ class PartitionLog:
             raise self._storage_error()
         if origin is Origin.REPLICATION:
             return self._append_copies(now, batches)
-        checked = validate(batches, self.settings, now, origin, api_version, partition=self.partition)
+        checked = take_plain(batches, self._plain_bytes) if origin is Origin.CLIENT else None
+        if checked is None:
+            checked = validate(batches, self.settings, now, origin, api_version, partition=self.partition)
         header, batch, base_offset = checked.header, checked.batch, self.log_end_offset
         if header.producer_id >= 0:
             known = self._producers.check(header, base_offset, origin, marker=checked.marker, verification=verification)
@@ -309,19 +313,21 @@ class PartitionLog:
         base_offset: int,
         marker: EndMarker | None,
     ) -> None:
-        active = self._segments.active
+        segments = self._segments
+        active = segments.active
         last_offset = base_offset + header.last_offset_delta
+        max_timestamp = header.max_timestamp
         size = active.size_bytes
         try:
             if (
                 size + len(batch) > self._segment_bytes
-                or (size and self._waited_ms(active, now, header.max_timestamp) > self._roll_ms)
+                or (size and self._waited_ms(active, now, max_timestamp) > self._roll_ms)
                 or active.is_index_full
-                or not active.has_room_for(last_offset)
+                or last_offset - active.base_offset > FARTHEST
             ):
                 self._roll(now, base_offset)
-                active = self._segments.active
-            self._segments.remember(base_offset, active.append(batch, last_offset, header.max_timestamp))
+                active = segments.active
+            segments.remember(base_offset, active.append(batch, last_offset, max_timestamp))
             self.log_end_offset = last_offset + 1
             if header.producer_id >= 0:
                 aborted = self._producers.record(header, base_offset, marker)

@@ -29,7 +29,7 @@ class TimeIndex(EntryFile):
     @property
     def is_full(self) -> bool:
         """One place is kept free for the entry that closing a segment adds (``TimeIndex.isFull``)."""
-        return len(self) >= self._limit - 1
+        return self.count >= self._limit - 1
 
     @property
     def last(self) -> tuple[int, int]:

@@ -13,13 +13,17 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import TYPE_CHECKING
 
+from crc32c import crc32c
+
 from pykafka_broker.log.record_rules import InvalidRecords, RecordError, RecordRules, java_name, newest_timestamp
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import TopicPartition
 from pykafka_broker.wire.batch import (
     CODEC_MASK,
     CONTROL,
+    CRC_FROM,
     HEADER_BYTES,
+    LENGTH_AND_OFFSET_BYTES,
     LOG_APPEND_TIME,
     MAGIC,
     NO_TIMESTAMP,
@@ -52,7 +56,7 @@ from pykafka_broker.wire.survey import follow, survey
 if TYPE_CHECKING:
     from pykafka_broker.config.topic import TopicSettings
 
-__all__ = ["InvalidRecords", "Origin", "RecordError", "Validated", "validate"]
+__all__ = ["InvalidRecords", "Origin", "RecordError", "Validated", "plain_bytes", "take_plain", "validate"]
 
 
 _SIZE = Struct(">i")
@@ -132,6 +136,41 @@ def validate(
             header = read_header(view)
     marker = read_end_marker(view) if header.attributes & CONTROL else None
     return Validated(view, header, now if rules.append_time else NO_TIMESTAMP, marker)
+
+
+def plain_bytes(settings: TopicSettings, partition: TopicPartition) -> int:
+    """Up to this size batches may be taken by ``take_plain``; -1 where the topic asks something of single records."""
+    rules = RecordRules.of(settings, partition)
+    if rules.append_time or not rules.ask_nothing or _target_codec(settings, Codec.NONE) is not Codec.NONE:
+        return -1
+    return min(settings.max_message_bytes, settings.segment_bytes)
+
+
+def take_plain(batch: Buffer, most_bytes: int) -> Validated | None:
+    """What ``validate`` gives for a client's batch that is as nearly all are, at a third of the cost.
+
+    Not compressed, in order and complete, to a topic that asks for no more than that (``plain_bytes``). ``None`` means
+    that it has to be looked at more closely, for whatever reason. Raises INVALID_RECORD as ``validate`` does.
+    """
+    size = len(batch)
+    if type(batch) is not memoryview or batch.readonly or not HEADER_BYTES <= size <= most_bytes:
+        return None
+    header = read_header(batch)
+    base_offset, length, _, magic, crc, attributes, last, base_ms, max_ms, producer, _, sequence, count = header
+    if (
+        base_offset
+        or length != size - LENGTH_AND_OFFSET_BYTES
+        or magic != MAGIC
+        or (attributes and (attributes != TRANSACTIONAL or producer < 0))
+        or count <= 0
+        or last != count - 1
+        or (producer >= 0 and sequence < 0)
+        or crc != crc32c(batch[CRC_FROM:])
+        or max_ms != base_ms + follow(batch[HEADER_BYTES:], count)
+        or max_ms < NO_TIMESTAMP
+    ):
+        return None
+    return Validated(batch, header)
 
 
 FIRST_WITH_BATCHES = 3

@@ -43,6 +43,15 @@ def follow(data: Buffer, count: int) -> int:
     Gives the greatest timestamp delta in ms. Raises INVALID_RECORD where the lengths do not add up.
     """
     position, end, left = 0, len(data), count
+    if count == 1 and end > _SHORTEST_BYTES:
+        # Alone, as many come, with an even number of one byte for a delta: that is, not negative.
+        byte, second = data[0], data[1]
+        if byte < 0x80:
+            delta, stop = data[2], 1 + (byte >> 1)
+        else:
+            delta, stop = data[3], (second << 6) - 62 + (byte >> 1) if second < 0x80 else 0
+        if stop == end and not (byte | delta) & 1 and delta < 0x80:
+            return delta >> 1
     # deltas are compared in zig-zag form: the even ones are those that are not negative, in the same order
     greatest = -1
     signs = 0
@@ -84,6 +93,7 @@ def follow(data: Buffer, count: int) -> int:
     return greatest >> 1
 
 
+_SHORTEST_BYTES = 4
 _LEAST_RUN = 16
 """Fewer records of one length in a row are not worth the strided look."""
 _ODD = bytes(range(1, 256, 2))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pykafka_broker.config.topic import TopicSettings
-from pykafka_broker.log.validation import InvalidRecords, Origin, Validated, validate
+from pykafka_broker.log.validation import InvalidRecords, Origin, Validated, plain_bytes, take_plain, validate
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import TopicPartition
 from pykafka_broker.wire.batch import (
@@ -404,3 +404,68 @@ def test_a_changed_byte_under_a_right_checksum_is_refused_or_harmless(data: st.D
         return
     assert crc_is_right(validated.batch)
     assert validated.header == read_header(validated.batch)
+
+
+# Batches as nearly all are.
+
+FEW_RECORDS = st.lists(st.tuples(st.integers(-1, 2**62) | st.just(NOW), st.integers(0, 200)), min_size=1, max_size=20)
+ODD_FIELDS = st.sampled_from(
+    [(0, ">q"), (8, ">i"), (16, ">B"), (21, ">h"), (23, ">i"), (27, ">q"), (35, ">q"), (43, ">q"), (51, ">h"),
+     (53, ">i"), (57, ">i"), (61, ">B"), (62, ">B"), (63, ">B")]
+)  # fmt: skip
+DEMANDS = st.sampled_from(
+    [{}, {}, {}, {"cleanup_policy": ("compact",)}, {"message_timestamp_type": "LogAppendTime"},
+     {"message_timestamp_after_max_ms": 5}, {"message_timestamp_difference_max_ms": 5}, {"compression_type": "lz4"},
+     {"compression_type": "uncompressed"}, {"max_message_bytes": 200}, {"segment_bytes": 200}]
+)  # fmt: skip
+
+
+@given(data=st.data(), given_records=FEW_RECORDS, demands=DEMANDS)
+def test_a_batch_is_plain_only_if_a_closer_look_finds_nothing(
+    data: st.DataObject, given_records: list[tuple[int, int]], demands: dict[str, Any]
+) -> None:
+    batch = build(
+        [Record(timestamp=time, value=bytes(size)) for time, size in given_records],
+        codec=data.draw(st.sampled_from([Codec.NONE, Codec.NONE, Codec.LZ4])),
+        producer_id=data.draw(st.sampled_from([-1, 7])),
+        base_sequence=data.draw(st.sampled_from([-1, 0])),
+        transactional=data.draw(st.booleans()),
+    )
+    for position, layout in data.draw(st.lists(ODD_FIELDS, max_size=2)):
+        bits = 8 * struct.calcsize(layout)
+        low = 0 if layout == ">B" else -(1 << bits - 1)
+        value = data.draw(st.integers(-2, 70) | st.integers(low, low + (1 << bits) - 1))
+        forged(batch, position, layout, max(value, low))
+    if data.draw(st.booleans()):
+        batch[data.draw(st.integers(0, len(batch) - 1))] ^= 1
+    batch = batch[: data.draw(st.just(len(batch)) | st.integers(0, len(batch)))]
+    batch += bytes(data.draw(st.sampled_from([0, 0, 0, 1, 70])))
+    limit = plain_bytes(TopicSettings(**demands), PLACE)
+    sent = bytes(batch)
+    try:
+        plain = take_plain(memoryview(batch), limit)
+    except KafkaError as refusal:
+        with pytest.raises(KafkaError) as caught:
+            append(bytearray(sent), **demands)
+        assert (caught.value.code, caught.value.message) == (refusal.code, refusal.message)
+        return
+    assert batch == sent
+    if plain is not None:
+        closely = append(bytearray(sent), **demands)
+        assert bytes(closely.batch) == sent
+        assert (plain.header, plain.log_append_time_ms, plain.marker) == (closely.header, -1, None)
+        assert plain.batch.obj is batch  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("producer", [{}, {"producer_id": 4, "base_sequence": 9}])
+def test_what_producers_send_all_day_is_plain(producer: dict[str, int]) -> None:
+    batch = build(THREE, **producer)  # type: ignore[arg-type]
+    assert take_plain(memoryview(batch), plain_bytes(TopicSettings(), PLACE)) is not None
+    transactional = build(THREE, producer_id=4, base_sequence=0, transactional=True)
+    assert take_plain(memoryview(transactional), plain_bytes(TopicSettings(), PLACE)) is not None
+
+
+def test_what_cannot_be_changed_or_is_not_a_view_is_not_plain() -> None:
+    batch = build(THREE)
+    for held in (batch, bytes(batch), memoryview(bytes(batch))):
+        assert take_plain(held, 1_000_000) is None

@@ -37,6 +37,23 @@ def test_following_finds_every_record_and_the_greatest_time(given: list[tuple[in
         assert follow(view, len(given)) == max(delta for delta, _ in given)
 
 
+@given(st.tuples(deltas, sizes), st.integers(0, 8), st.integers(0, 255))
+@example((0, 0), 0, 8)
+@example((0, 56), 1, 0x80)
+@example((63, 57), 0, 0xFF)
+def test_a_record_alone_is_followed_as_among_others(given: tuple[int, int], place: int, other: int) -> None:
+    """One with a changed byte, alone and behind another one that is as early as can be told."""
+    changed = bytearray(laid_out([given]))
+    changed[min(place, len(changed) - 1)] = other
+    outcomes: list[object] = []
+    for data, count in ((bytes(changed), 1), (laid_out([(-(2**69), 0)]) + changed, 2)):
+        try:
+            outcomes.append(follow(data, count))
+        except KafkaError as refusal:
+            outcomes.append((refusal.code, refusal.message))
+    assert outcomes[0] == outcomes[1]
+
+
 @given(st.lists(st.tuples(deltas, sizes), min_size=1, max_size=20), st.integers(-5, 5))
 @example([(0, 100)] * 60, 1)
 @example([(0, 100)] * 60, -1)
