@@ -70,21 +70,23 @@ class ProduceApi:
     async def produce(self, call: Call[Any]) -> messages.ProduceResponse | None:
         """Append everything, then wait for the replicas if acks=all; no answer at all if acks=0."""
         body = call.body
-        if body.acks not in (-1, 0, 1):
+        acks = body.acks
+        if acks not in (-1, 0, 1):
             return self._refuse(call, ErrorCode.INVALID_REQUIRED_ACKS, None)
         response = messages.ProduceResponse()
         waiting: list[_Waiting] = []
         to_flush: list[_Unflushed] = []
         for topic in body.topic_data:
-            answers = [self._append(call, topic.name, data, waiting, to_flush) for data in topic.partition_data]
+            name = topic.name
+            answers = [self._append(call, acks, name, data, waiting, to_flush) for data in topic.partition_data]
             response.responses.append(
-                messages.ProduceResponse.TopicProduceResponse(name=topic.name, partition_responses=answers)
+                messages.ProduceResponse.TopicProduceResponse(name=name, partition_responses=answers)
             )
         if to_flush:
             async with trio.open_nursery() as nursery:
                 for answer, partition in to_flush:
                     nursery.start_soon(self._flush, answer, partition)
-        if body.acks == 0:
+        if acks == 0:
             self._hang_up_on_error(response)
             return None
         if waiting:
@@ -104,6 +106,7 @@ class ProduceApi:
     def _append(
         self,
         call: Call[Any],
+        acks: int,
         topic: str,
         data: messages.ProduceRequest.PartitionProduceData,
         waiting: list[_Waiting],
@@ -114,7 +117,7 @@ class ProduceApi:
             if topic in INTERNAL_TOPICS and call.client_id != ADMIN_CLIENT_ID:
                 raise KafkaError(ErrorCode.INVALID_TOPIC_EXCEPTION)
             leadership = self.leaderships.leader(TopicPartition(topic, data.index))
-            if call.body.acks == -1:
+            if acks == -1:
                 leadership.require_enough_replicas()
             appended = leadership.append(
                 self.clock(), data.records or b"", origin=Origin.CLIENT, api_version=call.version
@@ -133,10 +136,11 @@ class ProduceApi:
             return answer
         if appended.must_flush:
             to_flush.append((answer, leadership.partition))
-        answer.base_offset = Offset(appended.base_offset)
+        # They are offsets as they are; to say so by a call would cost as much as everything else here.
+        answer.base_offset = appended.base_offset  # type: ignore[assignment]
         answer.log_append_time_ms = appended.log_append_time_ms
-        answer.log_start_offset = Offset(appended.log_start_offset)
-        if call.body.acks == -1 and leadership.log.high_watermark <= appended.last_offset:
+        answer.log_start_offset = appended.log_start_offset  # type: ignore[assignment]
+        if acks == -1 and leadership.log.high_watermark <= appended.last_offset:
             waiting.append(_Waiting(answer, leadership, Offset(appended.last_offset), leadership.term))
         return answer
 

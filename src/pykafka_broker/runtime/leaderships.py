@@ -137,11 +137,14 @@ class Leadership:
 
     def require_enough_replicas(self, *, after_append: bool = False) -> None:
         """Raise NOT_ENOUGH_REPLICAS(_AFTER_APPEND) when too few replicas are in sync for acks=all."""
+        in_sync = len(self.followers.isr)
+        if in_sync >= len(self.replicas):
+            return  # no more than all can be asked for
         wanted = self.min_isr
-        if len(self.isr) < wanted:
+        if in_sync < wanted:
             raise KafkaError(
                 ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND if after_append else ErrorCode.NOT_ENOUGH_REPLICAS,
-                f"The size of the current ISR : {len(self.isr)} is insufficient to satisfy the min.isr requirement "
+                f"The size of the current ISR : {in_sync} is insufficient to satisfy the min.isr requirement "
                 f"of {wanted} for partition {self.partition}",
             )
 
@@ -155,7 +158,7 @@ class Leadership:
     def appended(self) -> None:
         """The log has grown: followers are told, and readers if nobody else has to confirm."""
         if self.followers:
-            self.changes.ring(LogEnd(self.partition))
+            self.surroundings.changes.ring(LogEnd(self.partition))
         self.advance_high_watermark()
 
     def advance_high_watermark(self) -> None:
@@ -163,7 +166,7 @@ class Leadership:
 
         Not while fewer are in sync than ``min.insync.replicas`` wants, whatever producers asked for.
         """
-        if not self.is_leader:
+        if self.leader != self.me or self.is_stopped:
             return
         log, followers, around = self.log, self.followers, self.surroundings
         committed = log.log_end_offset
