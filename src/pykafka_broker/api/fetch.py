@@ -21,7 +21,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import trio
@@ -59,7 +60,7 @@ _FIRST_VERSION_WITH_ZSTD = 10
 _FIRST_VERSION_WITH_REPLICA_STATE = 15
 _FIRST_VERSION_FOR_ANY_REPLICA = 11
 _FIRST_VERSION_WITH_LEADERS = 16
-_NOBODY = -1
+_NOBODY = BrokerId(-1)
 
 
 @dataclass(slots=True)
@@ -84,19 +85,15 @@ class _Quiet:
     bell: Hashable
 
 
-@dataclass(frozen=True, slots=True)
-class _Reader:
+class _Reader(NamedTuple):
     """Who reads: a consumer, or the broker of a follower; and how far that one may read."""
 
     broker: BrokerId
+    is_consumer: bool
     isolation: Isolation
     may_read_any_replica: bool
     rack: str
     listener: str
-
-    @property
-    def is_consumer(self) -> bool:
-        return self.broker < 0
 
     @classmethod
     def of(cls, call: Call[Any]) -> _Reader:
@@ -104,9 +101,10 @@ class _Reader:
         has_state = call.version >= _FIRST_VERSION_WITH_REPLICA_STATE
         broker = body.replica_state.replica_id if has_state else body.replica_id
         if broker >= 0:
-            return cls(BrokerId(broker), Isolation.LOG_END, False, "", "")
+            return cls(BrokerId(broker), False, Isolation.LOG_END, False, "", "")
         return cls(
-            BrokerId(_NOBODY),
+            _NOBODY,
+            True,
             Isolation.READ_COMMITTED if body.isolation_level == 1 else Isolation.READ_UNCOMMITTED,
             call.version >= _FIRST_VERSION_FOR_ANY_REPLICA,
             body.rack_id,
@@ -163,13 +161,20 @@ class FetchApi:
             may_give_one = False
         found = _Found([], [])
         now = self.clock() if is_fresh else None
+        same_epoch, no_leader, no_snapshot = _usual()
         for key, wanted in plan.partitions.items():
             quiet = wanted.quiet
             if quiet is not None and self._is_quiet(quiet, wanted, reader, now):
                 found.waits_on.append(quiet.bell)
                 continue
             entry = messages.FetchResponse.PartitionData(
-                partition_index=wanted.partition, high_watermark=NO_OFFSET, aborted_transactions=None, records=b""
+                partition_index=wanted.partition,
+                high_watermark=NO_OFFSET,
+                diverging_epoch=same_epoch,
+                current_leader=no_leader,
+                snapshot_id=no_snapshot,
+                aborted_transactions=None,
+                records=b"",
             )
             found.entries.append((key, entry))
             try:
@@ -366,6 +371,17 @@ class FetchApi:
                 )
             )
         return response
+
+
+@cache
+def _usual() -> tuple[
+    messages.FetchResponse.EpochEndOffset,
+    messages.FetchResponse.LeaderIdAndEpoch,
+    messages.FetchResponse.SnapshotId,
+]:
+    """What is nearly always said of a partition in three places where something else may be put, and never changed."""
+    response = messages.FetchResponse
+    return response.EpochEndOffset(), response.LeaderIdAndEpoch(), response.SnapshotId()
 
 
 def _refuse_conversion(version: int, log: PartitionLog, reader: _Reader) -> None:

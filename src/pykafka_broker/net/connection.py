@@ -1,7 +1,7 @@
 """One client's connection: its requests answered strictly one at a time, in order, until it hangs up.
 
 Requests that are already in the buffer are answered in one go and their answers leave in one send; before anything
-really waits (a long poll, a join) the answers gathered so far are sent. An answer with pieces of files is sent at
+really waits (a long poll, a join) the answers gathered so far are sent. An answer with large pieces of files is sent at
 once: only ``await`` can send those, and a request that already waits must not be kept waiting for that. Apache Kafka
 mutes a channel while a request is in progress; here the connection's task is simply busy.
 """
@@ -18,6 +18,7 @@ import trio
 from pykafka_broker.model.errors import WireError
 from pykafka_broker.model.identity import Session
 from pykafka_broker.net.frames import Channel, Frames
+from pykafka_broker.store.reading import read_piece
 from pykafka_broker.wire.exchange import Call, Served, close_call, open_call
 from pykafka_broker.wire.pieces import FilePiece, Piece, size_of
 
@@ -29,6 +30,9 @@ GATHERED_BYTES = 256 * 1024
 
 TURN_REQUESTS = 500
 """After so many requests from one buffer, which may hold 100,000, all other tasks have their turn."""
+
+READ_BYTES = 4 * 1024
+"""So small a piece of a file is read, as long as few bytes are gathered: to have the kernel send it takes longer."""
 
 T = TypeVar("T")
 
@@ -92,15 +96,16 @@ class Connection:
 
     def _gather(self, pieces: list[Piece]) -> bool:
         """Keep an answer until it is sent; true when that must be before the next request."""
-        if len(pieces) == 1 and type(pieces[0]) is not FilePiece:
-            self._gathered.append(pieces[0])
-            self._gathered_bytes += len(pieces[0])
-            return self._gathered_bytes >= GATHERED_BYTES
-        self._gathered.extend(pieces)
         must_go = False
         for piece in pieces:
-            self._gathered_bytes += size_of(piece)
-            must_go = must_go or isinstance(piece, FilePiece)
+            if type(piece) is not FilePiece:
+                kept: Piece = piece
+            elif piece.size_bytes <= READ_BYTES and self._gathered_bytes < GATHERED_BYTES:
+                kept = read_piece(piece)
+            else:
+                kept, must_go = piece, True
+            self._gathered.append(kept)
+            self._gathered_bytes += size_of(kept)
         return must_go or self._gathered_bytes >= GATHERED_BYTES
 
     async def _send_gathered(self) -> None:

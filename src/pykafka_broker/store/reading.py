@@ -1,4 +1,7 @@
-"""Reading the file pieces of an answer into memory: for TLS, for old formats, and where there is no ``sendfile``."""
+"""Reading the file pieces of an answer into memory.
+
+Small ones, and all of them for TLS, for old formats and where there is no ``sendfile``.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,12 @@ def portions(piece: FilePiece) -> Iterator[bytes]:
         yield data
         start += len(data)
         left -= len(data)
+
+
+def read_piece(piece: FilePiece) -> bytes:
+    """All bytes of a piece; ``EOFError`` if the file ends before it does."""
+    data = pread(piece.file, piece.size_bytes, piece.start)
+    return data if len(data) == piece.size_bytes else b"".join(portions(piece))
 
 
 def read_pieces(pieces: FilePieces) -> bytes:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +17,11 @@ from pykafka_broker.api.routes import Route, collect
 from pykafka_broker.api.versions import VersionsApi
 from pykafka_broker.model.errors import ErrorCode, KafkaError, WireError
 from pykafka_broker.model.identity import Session
-from pykafka_broker.net.connection import Connection
+from pykafka_broker.net.connection import GATHERED_BYTES, READ_BYTES, Connection
 from pykafka_broker.net.frames import StreamChannel
 from pykafka_broker.wire import messages
 from pykafka_broker.wire.exchange import Call, Served, read_response, write_request
+from pykafka_broker.wire.pieces import FilePiece, FilePieces, Piece
 
 
 class Beats:
@@ -203,3 +207,116 @@ def test_versions_beyond_the_spec_are_refused_at_start() -> None:
 def test_the_served_table_is_in_the_order_of_keys() -> None:
     versions = VersionsApi(lambda: Served({}), lambda: 0)
     assert list(collect([versions, Beats()]).served.ranges) == [12, 18]
+
+
+class Records:
+    """Fetches that are answered with pieces of a file, as many and as large as the request's limits say."""
+
+    def __init__(self, file: int) -> None:
+        self.file = file
+
+    def routes(self) -> tuple[Route, ...]:
+        return (Route("Fetch", "4-11", self.fetch, Beats.refuse),)
+
+    async def fetch(self, call: Call[Any]) -> messages.FetchResponse:
+        response = messages.FetchResponse
+        size = call.body.max_bytes
+        entries = [
+            response.PartitionData(
+                partition_index=index, records=FilePieces([FilePiece(self.file, index * size, size)])
+            )
+            for index in range(call.body.min_bytes)
+        ]
+        return response(responses=[response.FetchableTopicResponse(topic="t", partitions=entries)])
+
+
+class Takings:
+    """A channel that asks for some fetches at once and keeps what it is given, send by send."""
+
+    def __init__(self, *fetches: tuple[int, int]) -> None:
+        self.moved = 0
+        self.sends: list[list[Piece]] = []
+        self._asks = b"".join(
+            write_request("Fetch", 11, number, "tests", messages.FetchRequest(min_bytes=count, max_bytes=size))
+            for number, (count, size) in enumerate(fetches)
+        )
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        asks, self._asks = self._asks, b""
+        buffer[: len(asks)] = asks
+        return len(asks)
+
+    def send_now(self, pieces: list[Piece]) -> list[Piece]:
+        self.sends.append(pieces)
+        return []
+
+    async def send(self, pieces: Sequence[Piece]) -> None:
+        raise AssertionError("everything went at once")
+
+    def answers(self) -> list[tuple[int, list[bytes]]]:
+        """Correlation ids and records of all that was sent."""
+        sent = b"".join(
+            os.pread(piece.file, piece.size_bytes, piece.start) if isinstance(piece, FilePiece) else piece
+            for pieces in self.sends
+            for piece in pieces
+        )
+        found = []
+        while sent:
+            (size,) = struct.unpack_from(">i", sent)
+            number, response = read_response("Fetch", 11, sent[4 : 4 + size])
+            found.append((number, [bytes(entry.records) for entry in response.responses[0].partitions]))
+            sent = sent[4 + size :]
+        return found
+
+
+LARGE = READ_BYTES + 1
+CONTENT = os.urandom(100 * LARGE)
+
+
+@pytest.fixture
+def log_file(tmp_path: Path) -> Iterator[int]:
+    path = tmp_path / "log"
+    path.write_bytes(CONTENT)
+    file = os.open(path, os.O_RDWR)
+    yield file
+    os.close(file)
+
+
+async def taken(file: int, *fetches: tuple[int, int]) -> Takings:
+    channel = Takings(*fetches)
+    routes = collect([Records(file)])
+    await Connection(channel, Session("PLAINTEXT", "/127.0.0.1"), routes.served, Desk(routes).answer, 100_000).serve()
+    return channel
+
+
+def records(count: int, size: int) -> list[bytes]:
+    return [CONTENT[index * size : (index + 1) * size] for index in range(count)]
+
+
+async def test_small_pieces_of_files_leave_with_what_surrounds_them(log_file: int) -> None:
+    channel = await taken(log_file, (1, 100), (3, 1_000), (1, READ_BYTES))
+    (only,) = channel.sends
+    assert len(only) == 1
+    assert channel.answers() == [(0, records(1, 100)), (1, records(3, 1_000)), (2, records(1, READ_BYTES))]
+
+
+async def test_large_pieces_of_files_are_left_to_the_kernel_at_once(log_file: int) -> None:
+    channel = await taken(log_file, (1, 100), (2, LARGE), (1, 100))
+    first, last = channel.sends
+    assert [isinstance(piece, FilePiece) for piece in first] == [False, True, False, True]
+    assert len(last) == 1
+    assert channel.answers() == [(0, records(1, 100)), (1, records(2, LARGE)), (2, records(1, 100))]
+
+
+async def test_an_answer_of_many_small_pieces_is_not_read_as_a_whole(log_file: int) -> None:
+    channel = await taken(log_file, (90, READ_BYTES))
+    (only,) = channel.sends
+    held = sum(len(piece) for piece in only if not isinstance(piece, FilePiece))
+    assert GATHERED_BYTES <= held < GATHERED_BYTES + 3 * READ_BYTES
+    assert channel.answers() == [(0, records(90, READ_BYTES))]
+
+
+async def test_a_file_that_is_shorter_than_it_should_be_ends_the_connection(log_file: int) -> None:
+    os.truncate(log_file, 150)
+    with pytest.raises(EOFError):
+        await taken(log_file, (2, 100))
