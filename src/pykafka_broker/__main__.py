@@ -156,6 +156,10 @@ def _import(parsed: argparse.Namespace) -> int:
 
 
 def _start(parsed: argparse.Namespace) -> int:
+    # A start makes thousands of objects that stay; to look through them again and again costs a third of the time.
+    usual = gc.get_threshold()
+    gc.set_threshold(100_000, *usual[1:])
+
     import trio
 
     from pykafka_broker.app import open_broker
@@ -168,9 +172,6 @@ def _start(parsed: argparse.Namespace) -> int:
         return CANNOT_START
     log_to_stderr(parsed.log_level)
     take_all()
-    # A start makes thousands of objects that stay; to look through them again and again costs a third of the time.
-    usual = gc.get_threshold()
-    gc.set_threshold(100_000, *usual[1:])
 
     status = 0
 
@@ -194,7 +195,7 @@ def _start(parsed: argparse.Namespace) -> int:
                     ready.set()
                     print(broker.ready_line, flush=True)
                     # What was made while starting lives as long as the process: the collector need not look at it.
-                    gc.collect()
+                    # To look for the few hundred objects among it that do not would keep the first clients waiting.
                     gc.freeze()
                     gc.set_threshold(*usual)
                     await told_to_stop.wait()

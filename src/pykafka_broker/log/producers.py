@@ -14,13 +14,12 @@ from struct import Struct
 from struct import error as StructError
 from typing import NamedTuple
 
-from crc32c import crc32c
-
 from pykafka_broker.log.aborted import Aborted
 from pykafka_broker.log.validation import Origin
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import Offset, TopicPartition
 from pykafka_broker.wire.batch import BatchHeader, EndMarker
+from pykafka_broker.wire.checksum import crc32c
 
 BATCHES_REMEMBERED = 5
 """As many as a producer may have in flight with idempotence (``ProducerStateEntry.NUM_BATCHES_TO_RETAIN``)."""

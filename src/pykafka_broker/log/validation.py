@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from crc32c import crc32c
-
 from pykafka_broker.log.record_rules import InvalidRecords, RecordError, RecordRules, java_name, newest_timestamp
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import TopicPartition
@@ -42,6 +40,7 @@ from pykafka_broker.wire.batch import (
     stamp_append_time,
     stamp_create_time,
 )
+from pykafka_broker.wire.checksum import crc32c
 from pykafka_broker.wire.compression import BadCompression, Codec, compress
 from pykafka_broker.wire.message_set import (
     OVERHEAD_BYTES,

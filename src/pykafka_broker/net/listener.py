@@ -210,13 +210,15 @@ def _tune(socket: stdlib_socket.socket, limits: ConnectionLimits) -> None:
 async def bind(host: str, port: int, limits: ConnectionLimits) -> list[trio.socket.SocketType]:
     """Sockets that listen on host and port (port 0: a free one, the same on every address); ``OSError``."""
     backlog = max(limits.backlog, SHORTEST_BACKLOG)
-    listeners = await trio.open_tcp_listeners(port, host=host or None, backlog=backlog)
+    # As bytes an address or name needs no conversion, for which a table of all of Unicode is loaded.
+    name = (host.encode() if host.isascii() else host) or None
+    listeners = await trio.open_tcp_listeners(port, host=name, backlog=backlog)
     if port == 0 and len(listeners) > 1:
         # One advertised port for all addresses of the host: keep the first address's port for the others.
         chosen = listeners[0].socket.getsockname()[1]
         for listener in listeners:
             await listener.aclose()
-        listeners = await trio.open_tcp_listeners(chosen, host=host or None, backlog=backlog)
+        listeners = await trio.open_tcp_listeners(chosen, host=name, backlog=backlog)
     for listener in listeners:
         if limits.receive_buffer_bytes > 0:
             listener.socket.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_RCVBUF, limits.receive_buffer_bytes)

@@ -16,9 +16,8 @@ from struct import Struct
 from struct import error as _STRUCT_ERROR
 from typing import NamedTuple
 
-from crc32c import crc32c
-
 from pykafka_broker.model.errors import ErrorCode, KafkaError
+from pykafka_broker.wire.checksum import crc32c
 from pykafka_broker.wire.compression import Codec, compress, decompress
 
 Buffer = bytes | bytearray | memoryview

@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from struct import Struct
 from struct import error as StructError
 
-from crc32c import crc32c
-
 from pykafka_broker.wire import batch as newest
 from pykafka_broker.wire.batch import (
     CODEC_MASK,
@@ -39,6 +37,7 @@ from pykafka_broker.wire.batch import (
     TruncatedBatch,
     read_header,
 )
+from pykafka_broker.wire.checksum import crc32c
 
 _SMALLEST_LENGTH = HEADER_BYTES - LENGTH_AND_OFFSET_BYTES
 _SMALLEST_BYTES = (26, 34)

@@ -152,6 +152,7 @@ def heading(api_name: str) -> Heading:
     return _heading_of(_files()[snake(api_name)])
 
 
+@lru_cache(None)
 def _heading_of(path: Path) -> Heading:
     with path.open(encoding="utf-8") as lines:
         for line in lines:

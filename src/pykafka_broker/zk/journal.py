@@ -26,9 +26,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from crc32c import crc32c
-
 from pykafka_broker.device import APPENDING, DEVICE, Device, write_all
+from pykafka_broker.wire.checksum import crc32c
 from pykafka_broker.zk.folder import FolderInUse, hold
 from pykafka_broker.zk.tree import Effect, Entry, Gone, Made, Transaction, Tree, Wrote
 
