@@ -60,9 +60,10 @@ class Connection:
             if not await self.frames.receive():
                 return
 
-    async def answer_what_is_here(self) -> None:
+    async def answer_what_is_here(self, *, may_keep: bool = False) -> None:
         """Answer the requests that have arrived whole; suspends only when one of them, or the client, has to be waited
-        for, or when there are more than ``TURN_REQUESTS``.
+        for, or when there are more than ``TURN_REQUESTS``. The last answers may be left for ``sent_now``, which is to
+        be called soon then.
         """
         try:
             await self._answer_frames()
@@ -70,7 +71,7 @@ class Connection:
             # The requests before the nonsense have been carried out, and Apache Kafka would have said so.
             self._send_before_waiting()
             raise
-        if self._gathered:
+        if self._gathered and not may_keep:
             await self._send_gathered()
 
     async def _answer_frames(self) -> None:
@@ -93,6 +94,16 @@ class Connection:
                 await self._send_gathered()
             # The call may hold views into the buffer, which is about to be filled again.
             del call, response, frame
+
+    @property
+    def has_kept(self) -> bool:
+        """Whether there are answers that have not been sent."""
+        return bool(self._gathered)
+
+    def sent_now(self) -> bool:
+        """Send what has been kept as far as that goes at once; false if it is not all, or the client is not there."""
+        self._send_before_waiting()
+        return not self._gathered
 
     def _gather(self, pieces: list[Piece]) -> bool:
         """Keep an answer until it is sent; true when that must be before the next request."""
@@ -119,7 +130,7 @@ class Connection:
         if self._gathered:
             with suppress(OSError):  # whoever waits for the socket next learns of it
                 self._gathered = self._channel.send_now(_joined(self._gathered))
-            self._gathered_bytes = sum(map(size_of, self._gathered))
+            self._gathered_bytes = sum(map(size_of, self._gathered)) if self._gathered else 0
 
 
 def _joined(pieces: list[Piece]) -> list[Piece]:

@@ -14,8 +14,9 @@ from __future__ import annotations
 import mmap
 import select
 from collections import deque
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from time import perf_counter
+from typing import Any, Final
 
 import trio
 
@@ -30,6 +31,10 @@ _AT_ONCE: Final = 64
 _TURN: Final = 100
 """So much is done, some milliseconds, before all other tasks have their turn: a request answered, a piece of one taken
 in, or as many bytes moved as ``BUFFER_BYTES``.
+"""
+_KEPT_S: Final = 0.0005
+"""So long, and one request more, the answers of several connections wait for each other. Each of those who sleep has to
+be woken, which takes as long as to answer him; on one machine, whoever hears many at once is woken once.
 """
 
 
@@ -70,6 +75,8 @@ class Crowd:
         """Those in the crowd with a buffer of their own, and how far they had moved when somebody looked."""
         self._alone: dict[Guest, int] = {}
         """Those with a task of their own, the same."""
+        self._unsent: dict[Guest, None] = {}
+        """Those in the crowd whose answers have been kept."""
         self._ready: deque[tuple[int, int]] = deque()
         """Who has said something and is next. Whoever leads on begins with those who are left: the epoll would put them
         behind everybody else.
@@ -113,36 +120,58 @@ class Crowd:
         if self._guests.pop(descriptor, None) is not None:
             self._epoll.unregister(descriptor)
         self._buffered.pop(guest, None)
+        self._unsent.pop(guest, None)
 
     async def _lead(self) -> None:
         """Answer the crowd, until a connection needs this task for itself."""
         with trio.CancelScope() as scope:
-            done = 0
+            done, until = 0, 0.0
             while True:
                 if not self._ready:
+                    if self._unsent and await self._was_kept_sending(scope):
+                        return
                     self._ready.extend(self._epoll.poll(0, _AT_ONCE))
                     if not self._ready:
                         await trio.lowlevel.wait_readable(self._epoll.fileno())
                         done = 0
                         continue
+                    until = perf_counter() + _KEPT_S if len(self._ready) > 1 else 0.0
                 descriptor, _ = self._ready.popleft()
                 guest = self._guests.get(descriptor)
                 if guest is None:
                     continue
                 answered, moved = guest.connection.answered, guest.channel.moved
-                if await self._was_kept_by(guest, scope):
+                if await self._was_kept_by(guest, scope, self._answer(guest, scope, may_keep=until > 0)):
                     return
                 done += max(1, guest.connection.answered - answered)
                 done += (guest.channel.moved - moved) // BUFFER_BYTES
-                if done >= _TURN:
-                    await trio.lowlevel.checkpoint()
-                    done = 0
+                if done >= _TURN or (self._unsent and perf_counter() > until):
+                    if await self._was_kept_sending(scope):
+                        return
+                    if done >= _TURN:
+                        await trio.lowlevel.checkpoint()
+                        done = 0
+                    until = perf_counter() + _KEPT_S
 
-    async def _was_kept_by(self, guest: Guest, scope: trio.CancelScope) -> bool:
-        """Answer what a connection has said; true when it has kept this task, and has no more need of it."""
+    async def _was_kept_sending(self, scope: trio.CancelScope) -> bool:
+        """Send the answers that have been kept; true when a client who does not read has kept this task."""
+        while self._unsent:
+            guest = next(iter(self._unsent))
+            del self._unsent[guest]
+            if guest.connection.sent_now():
+                continue
+            if await self._was_kept_by(guest, scope, self._send(guest, scope)):
+                return True
+        return False
+
+    async def _was_kept_by(self, guest: Guest, scope: trio.CancelScope, work: Coroutine[Any, Any, bool]) -> bool:
+        """Do what a connection needs; true when it has kept this task, and has no more need of it.
+
+        ``work`` says whether the client is there.
+        """
         why: Exception | None = None
         try:
-            is_there = await self._answer(guest, scope)
+            is_there = await work
             if is_there and guest.task is not None:
                 is_there = await self._serve_alone(guest)
         except Exception as problem:
@@ -166,9 +195,10 @@ class Crowd:
             self.admit(guest)
         return was_kept
 
-    async def _answer(self, guest: Guest, scope: trio.CancelScope) -> bool:
+    async def _answer(self, guest: Guest, scope: trio.CancelScope, *, may_keep: bool) -> bool:
         """Answer the requests that have come; false when the client has hung up."""
-        frames = guest.connection.frames
+        connection = guest.connection
+        frames = connection.frames
         is_lent = not frames.has_buffer
         if is_lent:
             received = guest.channel.receive_now(self._spare)
@@ -177,22 +207,35 @@ class Crowd:
             received = frames.receive_now(guest.channel.receive_now)
 
         def lead_on() -> None:
-            """Waiting begins: the task is this connection's from now on, and so is the buffer."""
-            self._part_from(guest)
-            guest.task = scope
-            self._alone[guest] = -1
             if is_lent:
                 self._spare = _new_buffer()
-            assert self._nursery is not None
-            self._nursery.start_soon(self._lead)
+            self._lead_on(guest, scope)
 
         if received:
-            await run(guest.connection.answer_what_is_here(), lead_on)
+            await run(connection.answer_what_is_here(may_keep=may_keep), lead_on)
         if is_lent:
             frames.give_back()
         if guest.task is None:
             self._note_buffer(guest)
+            if connection.has_kept:
+                self._unsent[guest] = None
         return received != 0
+
+    async def _send(self, guest: Guest, scope: trio.CancelScope) -> bool:
+        """Send what has been kept to a client for whom one may have to wait."""
+        await run(guest.connection.answer_what_is_here(), lambda: self._lead_on(guest, scope))
+        return True
+
+    def _lead_on(self, guest: Guest, scope: trio.CancelScope) -> None:
+        """Waiting begins: the task is this connection's from now on, and so is the buffer. Nobody else waits for it."""
+        self._part_from(guest)
+        guest.task = scope
+        self._alone[guest] = -1
+        for other in tuple(self._unsent):
+            if other.connection.sent_now():
+                del self._unsent[other]
+        assert self._nursery is not None
+        self._nursery.start_soon(self._lead)
 
     def _note_buffer(self, guest: Guest) -> None:
         if guest.connection.frames.has_buffer:
@@ -202,6 +245,7 @@ class Crowd:
     async def _serve_alone(guest: Guest) -> bool:
         """Answer one connection until its client hangs up (false) or has been silent for a while (true)."""
         connection = guest.connection
+        await connection.answer_what_is_here()
         while True:
             with trio.CancelScope() as guest.rest:
                 if not await connection.frames.receive():

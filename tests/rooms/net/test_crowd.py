@@ -8,7 +8,7 @@ import select
 import socket
 import struct
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -20,6 +20,8 @@ from pykafka_broker.api.desk import Desk
 from pykafka_broker.api.routes import Route, collect
 from pykafka_broker.model.errors import ErrorCode, WireError
 from pykafka_broker.model.identity import Session
+from pykafka_broker.model.names import GroupId
+from pykafka_broker.net import crowd
 from pykafka_broker.net.connection import TURN_REQUESTS, Connection
 from pykafka_broker.net.crowd import SILENT_S, Crowd, Guest
 from pykafka_broker.net.frames import SocketChannel
@@ -40,6 +42,8 @@ class Beats:
         self.held: dict[str, trio.Event] = {}
         self.heard: list[str] = []
         self.in_progress: defaultdict[int, int] = defaultdict(int)
+        self.deeds: dict[str, Callable[[], None]] = {}
+        """What is done when a group is heard."""
 
     def routes(self) -> tuple[Route, ...]:
         return (Route("Heartbeat", "0-4", self.heartbeat, self.refuse),)
@@ -47,6 +51,8 @@ class Beats:
     async def heartbeat(self, call: Call[Any]) -> messages.HeartbeatResponse:
         group = call.body.group_id
         self.heard.append(group)
+        if group in self.deeds:
+            self.deeds[group]()
         if group in self.held:
             assert not self.in_progress[id(call.session)], "two requests of one connection are in progress at once"
             self.in_progress[id(call.session)] += 1
@@ -174,6 +180,70 @@ async def test_who_is_answered_before_he_talks_nonsense_hears_it(hall: Hall) -> 
     await client.stream.send_all(2 * frame + struct.pack(">i", -1))
     assert [await client.hears() for _ in range(3)] == [(7, 0), (7, 0), None]
     assert [type(why) for why in hall.ended] == [WireError]
+
+
+def all_at_once(clients: list[Client], *groups: str) -> None:
+    """Each client asks for one of the groups, before anybody is answered."""
+    for client, group in zip(clients, groups, strict=True):
+        asked = write_request("Heartbeat", 4, 0, "tests", messages.HeartbeatRequest(group_id=GroupId(group)))
+        assert os.write(client.stream.socket.fileno(), asked) == len(asked)
+
+
+@pytest.mark.parametrize(("slowness_s", "are_sent"), [(0.0, False), (1.0, True)])
+async def test_answers_wait_for_each_other_but_not_for_long(
+    hall: Hall, monkeypatch: pytest.MonkeyPatch, slowness_s: float, are_sent: bool
+) -> None:
+    clients = [await hall.admits() for _ in range(5)]
+    time_s = itertools.count(0.0, slowness_s or 1e-9)
+    monkeypatch.setattr(crowd, "perf_counter", time_s.__next__)
+    seen: list[bool] = []
+    hall.beats.deeds = {"look": lambda: seen.append(bool(select.select([clients[0].stream.socket], [], [], 0)[0]))}
+    all_at_once(clients, "a", "b", "look", "look", "c")
+    for client in clients:
+        assert await client.hears() == (0, 0)
+    assert seen == [are_sent, are_sent]
+
+
+async def test_answers_do_not_wait_for_whoever_waits(hall: Hall) -> None:
+    clients = [await hall.admits() for _ in range(7)]
+    hall.beats.held = {"one": trio.Event(), "two": trio.Event()}
+    all_at_once(clients, "a", "b", "one", "c", "two", "d", "e")
+    for index in (0, 1, 3, 5, 6):
+        assert await clients[index].hears() == (0, 0)
+    for index, group in ((2, "one"), (4, "two")):
+        hall.beats.held[group].set()
+        assert await clients[index].hears() == (0, 0)
+
+
+async def test_who_is_expelled_before_his_answer_is_sent_is_gone_once(hall: Hall) -> None:
+    clients = [await hall.admits() for _ in range(3)]
+    first = hall.guests[0]
+    hall.beats.deeds = {"expel": lambda: hall.crowd.expel(first)}
+    all_at_once(clients, "a", "expel", "b")
+    assert await clients[0].frame() is None
+    for client in clients[1:]:
+        assert await client.hears() == (0, 0)
+    assert hall.ended == [None]
+
+
+async def test_several_clients_that_do_not_read_are_each_waited_for_alone(hall: Hall) -> None:
+    clients = [await hall.admits() for _ in range(4)]
+    guests = hall.guests[:3]
+    asked = 50_000
+    frame = write_request("Heartbeat", 4, 7, "tests", messages.HeartbeatRequest(group_id=GroupId("a")))
+    answer = struct.pack(">iibihb", 12, 7, 0, 0, 0, 0)
+    async with trio.open_nursery() as nursery:
+        for client in clients[:3]:
+            nursery.start_soon(client.stream.send_all, frame * asked)
+        while any(guest.task is None for guest in guests):
+            await wait_all_tasks_blocked()
+        await clients[3].sends("b")
+        assert await clients[3].hears() == (0, 0)
+        for client in clients[:3]:
+            heard = b""
+            while len(heard) < asked * len(answer):
+                heard += await client.stream.receive_some()
+            assert heard == answer * asked
 
 
 async def test_who_has_to_wait_holds_nobody_else_up(hall: Hall) -> None:
