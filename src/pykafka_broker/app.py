@@ -49,7 +49,7 @@ from pykafka_broker.houses import CannotStart, open_house
 from pykafka_broker.model.errors import Unreachable
 from pykafka_broker.model.names import GROUP_METADATA_TOPIC, BrokerId, TopicId, TopicPartition
 from pykafka_broker.model.outcome import Fact
-from pykafka_broker.net.listener import ConnectionLimits, Listeners, bind
+from pykafka_broker.net.listener import SEND_BUFFER_BYTES, SYSTEM_CHOOSES, ConnectionLimits, Listeners, bind
 from pykafka_broker.observe.logging import say
 from pykafka_broker.runtime.changes import Changes
 from pykafka_broker.runtime.clock import Clock, trio_clock, wall_clock
@@ -144,6 +144,7 @@ class _Broker:
 
     def __init__(self, loaded: Loaded, house: House, worker: Worker, clock: Clock) -> None:
         self.settings = settings = loaded.settings
+        self.given = loaded.texts
         self.house = house
         self.clock = clock
         self.me = BrokerId(settings.broker_id)
@@ -510,6 +511,13 @@ class _Broker:
             max_connections_per_ip=settings.max_connections_per_ip,
             max_connections_per_ip_overrides=read_address_limits(settings.max_connections_per_ip_overrides),
             backlog=settings.socket_listen_backlog_size,
+            # What nobody has said is the broker's own choice, and not Kafka's default.
+            send_buffer_bytes=(
+                settings.socket_send_buffer_bytes if "socket.send.buffer.bytes" in self.given else SEND_BUFFER_BYTES
+            ),
+            receive_buffer_bytes=(
+                settings.socket_receive_buffer_bytes if "socket.receive.buffer.bytes" in self.given else SYSTEM_CHOOSES
+            ),
         )
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -64,6 +68,37 @@ async def test_settings_may_be_python_values() -> None:
         while (topic := (await client.asks(9, asked)).topics[0]).error_code:
             await trio.lowlevel.checkpoint()
         assert len(topic.partitions) == 3
+
+
+def buffers_of_whom(client: socket.socket) -> tuple[int, int]:
+    """The bytes that the other end of a connection, in this process, may hold to be sent and to be read."""
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError), socket.socket(fileno=os.dup(int(name))) as other:
+            if other.getsockname() == client.getpeername() and other.getpeername() == client.getsockname():
+                return tuple(
+                    other.getsockopt(socket.SOL_SOCKET, which) for which in (socket.SO_SNDBUF, socket.SO_RCVBUF)
+                )
+    raise LookupError("nobody is at the other end")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the broker's sockets in /proc")
+async def test_socket_buffers_are_as_large_as_is_asked_for() -> None:
+    found = []
+    for sizes in (
+        {},
+        {"socket.send.buffer.bytes": 20_000, "socket.receive.buffer.bytes": 30_000},
+        {"socket.send.buffer.bytes": -1},
+    ):
+        async with pykafka_broker.Broker(sizes) as broker, connected(broker) as client:
+            await client.asks(12, messages.MetadataRequest(topics=None))
+            with socket.socket(fileno=os.dup(client.stream.socket.fileno())) as plain:
+                found.append(buffers_of_whom(plain))
+    (sent, chosen), given, (left_to_the_system, _) = found
+    # Linux doubles what it is told, for its own needs.
+    assert sent == 400_000
+    assert given == (40_000, 60_000)
+    assert left_to_the_system not in (40_000, 400_000)
+    assert chosen > 60_000
 
 
 async def test_a_wrong_setting_is_told() -> None:

@@ -177,7 +177,7 @@ class NetworkSettings(Section):
         Kind.INT,
         default=102_400,
         importance=Importance.HIGH,
-        says="Receive buffer of a connection; -1 leaves it to the system.",
+        says="Receive buffer of a connection; if it is -1, or not set, the system chooses.",
     )
     socket_request_max_bytes: int = setting(
         "socket.request.max.bytes",
@@ -192,5 +192,5 @@ class NetworkSettings(Section):
         Kind.INT,
         default=102_400,
         importance=Importance.HIGH,
-        says="Send buffer of a connection; -1 leaves it to the system.",
+        says="Send buffer of a connection; -1: the system chooses. If it is not set, 200000 are used.",
     )

@@ -42,7 +42,8 @@ BROKER_KEYS = _rooms(
         max.incremental.fetch.session.cache.slots node.id num.replica.alter.log.dirs.threads offsets.commit.timeout.ms
         offsets.load.buffer.size
         offsets.topic.compression.codec reserved.broker.max.id security.inter.broker.protocol socket.listen.backlog.size
-        replica.lag.time.max.ms replica.selector.class socket.request.max.bytes
+        replica.lag.time.max.ms replica.selector.class socket.receive.buffer.bytes socket.request.max.bytes
+        socket.send.buffer.bytes
     """,
     control="""
         auto.leader.rebalance.enable default.replication.factor delete.topic.enable
