@@ -12,6 +12,7 @@ him back to the crowd then.
 from __future__ import annotations
 
 import mmap
+import os
 import select
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -36,6 +37,13 @@ _KEPT_S: Final = 0.0005
 """So long, and one request more, the answers of several connections wait for each other. Each of those who sleep has to
 be woken, which takes as long as to answer him; on one machine, whoever hears many at once is woken once.
 """
+_LOOKING_ON_S: Final = 0.0001
+"""So long the task looks on for the next request, after one that has come that soon. A task that sleeps has to be
+woken, and a processor that has nothing else to do with it, which takes longer than to answer.
+"""
+_LOOKS_ON_PER_TURN: Final = 10
+_IS_ALONE: Final = not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2
+"""Who looks on with the only processor keeps the client from it."""
 
 
 class Guest:
@@ -81,6 +89,8 @@ class Crowd:
         """Who has said something and is next. Whoever leads on begins with those who are left: the epoll would put them
         behind everybody else.
         """
+        self._comes_soon = False
+        """Whether the last time that nobody had anything to ask was a short one."""
         self._spare = _new_buffer()
         self._nursery: trio.Nursery | None = None
 
@@ -132,9 +142,12 @@ class Crowd:
                         return
                     self._ready.extend(self._epoll.poll(0, _AT_ONCE))
                     if not self._ready:
-                        await trio.lowlevel.wait_readable(self._epoll.fileno())
-                        done = 0
-                        continue
+                        if self._comes_soon and self._has_heard_by_looking_on():
+                            done += _TURN // _LOOKS_ON_PER_TURN
+                        else:
+                            await self._sleep()
+                            done = 0
+                            continue
                     until = perf_counter() + _KEPT_S if len(self._ready) > 1 else 0.0
                 descriptor, _ = self._ready.popleft()
                 guest = self._guests.get(descriptor)
@@ -152,6 +165,22 @@ class Crowd:
                         await trio.lowlevel.checkpoint()
                         done = 0
                     until = perf_counter() + _KEPT_S
+
+    def _has_heard_by_looking_on(self) -> bool:
+        """Look for somebody's next request for a moment, unless another task could use it."""
+        if _IS_ALONE or trio.lowlevel.current_statistics().tasks_runnable:
+            return False
+        until = perf_counter() + _LOOKING_ON_S
+        while not self._ready and perf_counter() < until:
+            self._ready.extend(self._epoll.poll(0, _AT_ONCE))
+        self._comes_soon = bool(self._ready)
+        return self._comes_soon
+
+    async def _sleep(self) -> None:
+        """Until somebody has said something."""
+        asleep = perf_counter()
+        await trio.lowlevel.wait_readable(self._epoll.fileno())
+        self._comes_soon = perf_counter() - asleep < _LOOKING_ON_S
 
     async def _was_kept_sending(self, scope: trio.CancelScope) -> bool:
         """Send the answers that have been kept; true when a client who does not read has kept this task."""

@@ -204,6 +204,68 @@ async def test_answers_wait_for_each_other_but_not_for_long(
     assert seen == [are_sent, are_sent]
 
 
+class Watch:
+    """Shows the time. Whoever looks on looks at it again and again, and sees the seconds go by."""
+
+    def __init__(self, step_s: float) -> None:
+        self.now_s = 0.0
+        self.step_s = step_s
+        self.looks = 0
+        self.deed: Callable[[], None] = lambda: None
+
+    def __call__(self) -> float:
+        self.looks += 1
+        self.now_s += self.step_s
+        self.deed()
+        return self.now_s
+
+
+async def test_who_asks_again_at_once_is_heard_without_sleep_and_others_have_their_turn(
+    hall: Hall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, heard, gaps = 0, 0, [0]
+    client = await hall.admits()
+    watch = Watch(1e-6)
+    monkeypatch.setattr(crowd, "perf_counter", watch)
+    monkeypatch.setattr(crowd, "_IS_ALONE", False)
+    frame = write_request("Heartbeat", 4, 7, "tests", messages.HeartbeatRequest(group_id=GroupId("a")))
+
+    def ask_again() -> None:
+        nonlocal asked
+        if asked < 50 and len(hall.beats.heard) == asked:
+            asked += 1
+            gaps.append(asked - heard)
+            assert os.write(client.stream.socket.fileno(), frame) == len(frame)
+
+    watch.deed = ask_again
+    asked += 1
+    await client.stream.send_all(frame)
+    while heard < 50:
+        assert await client.hears() == (7, 0)
+        heard += 1
+    # His answers are there for him after one turn, and he hears them in the next.
+    assert 5 < max(gaps) <= 2 * 10 + 2
+
+
+async def test_who_did_not_ask_again_at_once_is_not_looked_for(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = await hall.admits()
+    watch = Watch(1e-6)
+    monkeypatch.setattr(crowd, "perf_counter", watch)
+    monkeypatch.setattr(crowd, "_IS_ALONE", False)
+    looks = []
+    for _ in range(3):
+        before = watch.looks
+        await client.sends("a")
+        await client.hears()
+        await wait_all_tasks_blocked(_IN_THE_KERNEL_S)
+        looks.append(watch.looks - before)
+        watch.step_s = 1e-5
+        watch.now_s += 1.0
+    # One look at waking up, and one at falling asleep, but for the first time, when nobody had been waited for yet.
+    assert looks[0] >= 50
+    assert looks[1:] == [2, 2]
+
+
 async def test_answers_do_not_wait_for_whoever_waits(hall: Hall) -> None:
     clients = [await hall.admits() for _ in range(7)]
     hall.beats.held = {"one": trio.Event(), "two": trio.Event()}
