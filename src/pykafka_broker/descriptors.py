@@ -5,8 +5,8 @@ offline. What is open is counted elsewhere; this knows only who may have how man
 from __future__ import annotations
 
 UNBOUNDED = 2**31 - 1
-KEPT_FOR_FILES = 1024
-"""Descriptors that are not for connections: so many, or half of all. The logs keep half of these open."""
+FEW_FOR_FILES = 1024
+MANY_FOR_FILES = 8192
 
 
 def may_be_open() -> int:
@@ -20,14 +20,17 @@ def may_be_open() -> int:
 
 
 def for_connections(all_of_them: int) -> int:
-    """How many of so many descriptors connections may take."""
-    return all_of_them - min(KEPT_FOR_FILES, all_of_them // 2)
+    """How many of so many descriptors connections may take. The rest is for files: two in five, but no more than
+    ``MANY_FOR_FILES``; where that is less than ``FEW_FOR_FILES``, so many, or half of all.
+    """
+    two_in_five = min(MANY_FOR_FILES, all_of_them * 2 // 5)
+    return all_of_them - min(max(FEW_FOR_FILES, two_in_five), all_of_them // 2)
 
 
 def for_logs(all_of_them: int) -> tuple[int, int]:
     """How many of so many descriptors logs may keep open to append to, and how many besides to read from."""
     kept = all_of_them - for_connections(all_of_them)
-    return kept * 3 // 8, kept // 8
+    return kept * 3 // 8, kept * 3 // 8
 
 
 def take_all() -> None:

@@ -8,19 +8,26 @@ import sys
 
 import pytest
 
-from pykafka_broker.descriptors import KEPT_FOR_FILES, UNBOUNDED, for_connections, for_logs, may_be_open
+from pykafka_broker.descriptors import FEW_FOR_FILES, MANY_FOR_FILES, UNBOUNDED, for_connections, for_logs, may_be_open
 
 
 @pytest.mark.parametrize(
     ("may_be", "left"),
-    [(256, 128), (1024, 512), (4096, 4096 - KEPT_FOR_FILES), (UNBOUNDED, UNBOUNDED - KEPT_FOR_FILES)],
+    [
+        (256, 128),
+        (1024, 512),
+        (2100, 2100 - FEW_FOR_FILES),
+        (10_000, 6_000),
+        (65_536, 65_536 - MANY_FOR_FILES),
+        (UNBOUNDED, UNBOUNDED - MANY_FOR_FILES),
+    ],
 )
 def test_connections_take_half_or_all_but_enough(may_be: int, left: int) -> None:
     assert for_connections(may_be) == left
 
 
-@pytest.mark.parametrize(("may_be", "kept"), [(256, (48, 16)), (1024, (192, 64)), (UNBOUNDED, (384, 128))])
-def test_logs_keep_half_of_the_rest_open(may_be: int, kept: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("may_be", "kept"), [(256, (48, 48)), (1024, (192, 192)), (UNBOUNDED, (3072, 3072))])
+def test_logs_keep_three_quarters_of_the_rest_open(may_be: int, kept: tuple[int, int]) -> None:
     assert for_logs(may_be) == kept
 
 
