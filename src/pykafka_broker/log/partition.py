@@ -405,7 +405,7 @@ class PartitionLog:
                     if aborted is not None:
                         aborted = self._segments.aborted_between(segment, start, position + size, self.log_end_offset)
                     piece = self._disk.region(segment.name, position, size)
-                    return Slice(FilePieces((piece,)), size, end, stable, self.log_start_offset, aborted)
+                    return Slice(FilePieces((piece,), size), size, end, stable, self.log_start_offset, aborted)
             except OSError as problem:
                 raise self._failed(problem) from problem
         return Slice(NOTHING, 0, end, stable, self.log_start_offset, aborted)

@@ -32,7 +32,7 @@ TURN_REQUESTS = 500
 """After so many requests from one buffer, which may hold 100,000, all other tasks have their turn."""
 
 READ_BYTES = 4 * 1024
-"""So small a piece of a file is read, as long as few bytes are gathered: to have the kernel send it takes longer."""
+"""So small a piece of a file is read when its turn has come: to have the kernel send it takes longer."""
 
 T = TypeVar("T")
 
@@ -109,47 +109,63 @@ class Connection:
         """Keep an answer until it is sent; true when that must be before the next request."""
         must_go = False
         for piece in pieces:
-            if type(piece) is not FilePiece:
-                kept: Piece = piece
-            elif piece.size_bytes <= READ_BYTES and self._gathered_bytes < GATHERED_BYTES:
-                kept = read_piece(piece)
-            else:
-                kept, must_go = piece, True
-            self._gathered.append(kept)
-            self._gathered_bytes += size_of(kept)
+            self._gathered_bytes += size_of(piece)
+            must_go = must_go or _is_left_to_the_kernel(piece)
+        self._gathered.extend(pieces)
         return must_go or self._gathered_bytes >= GATHERED_BYTES
 
     async def _send_gathered(self) -> None:
         pieces, self._gathered, self._gathered_bytes = self._gathered, [], 0
-        left = self._channel.send_now(_joined(pieces))
-        if left:
-            await self._channel.send(left)
+        while pieces:
+            joined, pieces = _joined(pieces)
+            left = self._channel.send_now(joined)
+            if left:
+                await self._channel.send(left)
 
     def _send_before_waiting(self) -> None:
-        """Send what goes at once; the little that does not go follows with the next answer."""
-        if self._gathered:
-            with suppress(OSError):  # whoever waits for the socket next learns of it
-                self._gathered = self._channel.send_now(_joined(self._gathered))
-            self._gathered_bytes = sum(map(size_of, self._gathered)) if self._gathered else 0
+        """Send what goes at once; what does not go follows with the next answer."""
+        if not self._gathered:
+            return
+        left: list[Piece] = []
+        with suppress(OSError):  # whoever waits for the socket next learns of it
+            while self._gathered and not left:
+                joined, rest = _joined(self._gathered)
+                left = self._channel.send_now(joined)
+                self._gathered = left + rest if left else rest
+        self._gathered_bytes = sum(map(size_of, self._gathered))
 
 
-def _joined(pieces: list[Piece]) -> list[Piece]:
-    """Neighbouring small byte pieces as one, so that they leave in one send."""
-    if len(pieces) == 1:
-        return pieces
+def _is_left_to_the_kernel(piece: Piece) -> bool:
+    return type(piece) is FilePiece and piece.size_bytes > READ_BYTES
+
+
+def _joined(pieces: list[Piece]) -> tuple[list[Piece], list[Piece]]:
+    """Neighbouring small pieces as one, files' read, so that they leave in one send; and what is left for later, so
+    that little more than ``GATHERED_BYTES`` are held in memory for a client that may not read.
+    """
+    if len(pieces) == 1 and type(pieces[0]) is not FilePiece:
+        return pieces, []
     joined: list[Piece] = []
     run: list[bytes | bytearray | memoryview] = []
+    held = count = 0
     for piece in pieces:
+        count += 1
         if not isinstance(piece, FilePiece):
             run.append(piece)
+        elif piece.size_bytes <= READ_BYTES:
+            run.append(read_piece(piece))
+        else:
+            if run:
+                joined.append(b"".join(run))
+                run = []
+            joined.append(piece)
             continue
-        if run:
-            joined.append(b"".join(run))
-            run = []
-        joined.append(piece)
+        held += size_of(run[-1])
+        if held >= GATHERED_BYTES:
+            break
     if run:
-        joined.append(b"".join(run))
-    return joined
+        joined.append(run[0] if len(run) == 1 else b"".join(run))
+    return joined, pieces[count:]
 
 
 @types.coroutine

@@ -26,9 +26,10 @@ class FilePieces:
 
     __slots__ = ("pieces", "size_bytes")
 
-    def __init__(self, pieces: Iterable[Piece] = ()) -> None:
+    def __init__(self, pieces: Iterable[Piece] = (), size_bytes: int | None = None) -> None:
+        """The pieces, and how large they are together if that is known."""
         self.pieces: tuple[Piece, ...] = tuple(pieces)
-        self.size_bytes = sum(size_of(piece) for piece in self.pieces)
+        self.size_bytes = sum(map(size_of, self.pieces)) if size_bytes is None else size_bytes
 
     def __len__(self) -> int:
         return len(self.pieces)
