@@ -54,7 +54,7 @@ ROWS: Final = {
 
 def measure_bulk(name: str, share: float, check: bool, say: Callable[[str], None]) -> dict[str, float]:
     """All rows of one round for one broker, each with a `share` of the usual amount. Raises `RuntimeError` when a load
-    fails or loses records; with `check`, every record's number is looked at as well.
+    fails or loses records; with `check`, every record is compared with what was written.
     """
     found: dict[str, float] = {}
     with our_broker(QUICK) if name == OURS else apache_kafka(QUICK, heap="1G") as server:
