@@ -16,16 +16,17 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import bulk, clusters, flushes, pauses, report, sizes, small
+from bench import bulk, clusters, flushes, java, pauses, report, sizes, small
 from bench.bulk import measure_bulk
 from bench.clusters import measure_cluster
 from bench.flushes import measure_flushes
+from bench.java import measure_java
 from bench.pauses import measure_pauses
 from bench.rounds import OURS, ROWS, THEIRS, Amounts, measure
 from bench.sizes import COUNTS, measure_sizes
 from bench.small import measure_small
 
-PARTS = ("lone", "bulk", "small", "cluster", "sizes", "pauses", "flushes")
+PARTS = ("lone", "bulk", "small", "cluster", "sizes", "pauses", "flushes", "java")
 RESULTS = Path(__file__).resolve().parent / "results"
 KEPT = Path(__file__).resolve().parents[1] / "docs" / "performance"
 
@@ -37,7 +38,9 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=500, help="per round, produced and consumed (default: 500)")
     parser.add_argument("--requests", type=int, default=30_000, help="one-record requests per round (default: 30000)")
     parser.add_argument("--latency-s", type=int, default=10, help="seconds of latency measurement (default: 10)")
-    parser.add_argument("--share", type=float, default=1.0, help="of the usual amount, in bulk and small (default: 1)")
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="of the usual amount, in bulk, small and java (default: 1)"
+    )
     parser.add_argument("--keep", action="store_true", help="keep what was found as the result that is shown (docs)")
     parser.add_argument("--note", default="", help="what whoever reads the result has to know about the machine")
     parser.add_argument("--replicated-megabytes", type=int, default=500, help="the same for three brokers (500)")
@@ -73,8 +76,11 @@ def main() -> None:
                 found |= measure_pauses(name, chosen.latency_s, say)
             if "flushes" in chosen.parts:
                 found |= measure_flushes(name, chosen.latency_s, say)
+            if "java" in chosen.parts:
+                found |= measure_java(name, chosen.share, chosen.latency_s, say)
             rounds[name].append(found)
     rows = ROWS | bulk.ROWS | small.ROWS | clusters.ROWS | sizes.rows(chosen.partitions) | pauses.ROWS | flushes.ROWS
+    rows |= java.ROWS
     where = " ".join([report.surroundings(rounds, os.cpu_count() or 0), chosen.note]).rstrip()
     text = f"{report.groups(rows, rounds)}{report.table(rows, rounds)}\n\n{where}\n"
     RESULTS.mkdir(exist_ok=True)
