@@ -1,9 +1,9 @@
 """`python -m bench [--rounds N] [--parts PART...]`: prints one Markdown table and keeps it in `bench/results`.
 
 A lone broker is measured with a bit of everything, in bulk, and with small requests; three of them as a cluster; a lone
-one with up to 2,000 partitions, one that tidies up meanwhile, and one that flushes every record. Ours and Apache
-Kafka's are started fresh in every round, one after the other, never at once; the order changes from round to round.
-Progress goes to standard error.
+one with up to 2,000 partitions, one that tidies up meanwhile, one that flushes every record, one that Java's own tools
+measure. Ours and Apache Kafka's are started fresh in every round, one after the other, never at once; the
+order changes from round to round. With `--peers`, kfake has its turn, too. Progress goes to standard error.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import bulk, clusters, flushes, java, pauses, report, sizes, small
+from bench import bulk, clusters, flushes, java, pauses, peers, report, sizes, small
 from bench.bulk import measure_bulk
 from bench.clusters import measure_cluster
 from bench.flushes import measure_flushes
 from bench.java import measure_java
 from bench.pauses import measure_pauses
+from bench.peers import NotBuilt, measure_peer
 from bench.rounds import OURS, ROWS, THEIRS, Amounts, measure
 from bench.sizes import COUNTS, measure_sizes
 from bench.small import measure_small
@@ -45,10 +46,17 @@ def main() -> None:
     parser.add_argument("--note", default="", help="what whoever reads the result has to know about the machine")
     parser.add_argument("--replicated-megabytes", type=int, default=500, help="the same for three brokers (500)")
     parser.add_argument("--only", choices=("ours", "theirs"), help="measure one of the two")
+    parser.add_argument("--peers", action="store_true", help="kfake, too (needs Go), in lone and small")
     parser.add_argument("--partitions", type=int, nargs="+", default=COUNTS, help="how many to start with (sizes)")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="measure these only")
     chosen = parser.parse_args()
     names = {"ours": [OURS], "theirs": [THEIRS]}.get(chosen.only, [OURS, THEIRS])
+    if chosen.peers:
+        try:
+            peers.build()
+        except NotBuilt as problem:
+            parser.error(str(problem))
+        names += peers.NAMES
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     begun = time.monotonic()
     for turn in range(chosen.rounds):
@@ -61,6 +69,9 @@ def main() -> None:
                 elapsed_s = time.monotonic() - begun
                 print(f"[{elapsed_s:5.0f} s] round {turn + 1}/{chosen.rounds} {name}: {what}", file=sys.stderr)
 
+            if name in peers.NAMES:
+                rounds[name].append(measure_peer(chosen.parts, amounts, max(1, int(5 * chosen.share)), say))
+                continue
             found: dict[str, float] = {}
             if "lone" in chosen.parts:
                 found |= measure(name, amounts, say)

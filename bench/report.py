@@ -13,19 +13,22 @@ _SMALLEST = 1e-9
 
 
 def table(rows: Mapping[str, Row], rounds: Rounds) -> str:
-    """Median of each row that was measured, for both, how many times as good ours is and has to be, and the spread."""
-    lines = [
-        f"| row | unit | {OURS} | {THEIRS} | ours is better by | to reach | spread ours | spread Apache Kafka |",
-        "|---|---|--:|--:|--:|--:|--:|--:|",
-    ]
+    """Median of each row that was measured, for both, how many times as good ours is and has to be, and the spread; and
+    the median of each other broker that was measured.
+    """
+    peers = [name for name in rounds if name not in (OURS, THEIRS) and any(_values(rounds, name, key) for key in rows)]
+    headings = ["row", "unit", OURS, THEIRS, "ours is better by", "to reach", "spread ours", "spread Apache Kafka"]
+    headings += peers
+    lines = [f"| {' | '.join(headings)} |", f"|---|---|{'--:|' * (len(headings) - 2)}"]
     for key, row in rows.items():
         ours, theirs = _values(rounds, OURS, key), _values(rounds, THEIRS, key)
-        if not ours and not theirs:
+        others = [_values(rounds, name, key) for name in peers]
+        if not any((ours, theirs, *others)):
             continue
         found = better_by(row, ours, theirs)
         told = "-" if found is None else f"{found:.2f} x"
         cells = [row.name, row.unit, _median(ours), _median(theirs), told, _verdict(found, row.reach)]
-        lines.append(f"| {' | '.join([*cells, _spread(ours), _spread(theirs)])} |")
+        lines.append(f"| {' | '.join([*cells, _spread(ours), _spread(theirs), *map(_median, others)])} |")
     return "\n".join(lines)
 
 

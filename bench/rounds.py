@@ -71,27 +71,34 @@ def measure(name: str, amounts: Amounts, say: Callable[[str], None]) -> dict[str
         found = {"first": _start(server)}
         time.sleep(2)
         found["idle"] = memory_mb(server.pid)
-        count = amounts.megabytes * 1_000_000 // RECORD_BYTES
-        for load in ("produce", "consume"):
-            say(load)
-            options = {"count": count, "size": RECORD_BYTES}
-            if load == "consume":
-                options["check"] = 0
-            answer, used_s = _load(server, load, **options)
-            found[load] = answer["megabytes"] / answer["seconds"]
-            found[f"{load}_cpu"] = used_s / (answer["megabytes"] / 1000)
-        if amounts.check:
-            say("check")
-            _load(server, "consume", count=count, size=RECORD_BYTES, check=1)
-        say("requests")
-        answer, used_s = _load(server, "requests", count=amounts.requests, in_flight=1000)
-        found["requests"] = answer["requests"] / answer["seconds"]
-        found["request_cpu"] = used_s / answer["requests"] * 1e6
+        found |= measure_loads(server, amounts, say)
         say("latency")
         answer, _ = _load(server, "latency", rate=1000, seconds=amounts.latency_s)
         found |= answer
         found["worked"] = memory_mb(server.pid)
         return found
+
+
+def measure_loads(server: Server, amounts: Amounts, say: Callable[[str], None]) -> dict[str, float]:
+    """The rows of a round that any broker in any language can be asked for: produce, consume, small requests."""
+    found: dict[str, float] = {}
+    count = amounts.megabytes * 1_000_000 // RECORD_BYTES
+    for load in ("produce", "consume"):
+        say(load)
+        options = {"count": count, "size": RECORD_BYTES}
+        if load == "consume":
+            options["check"] = 0
+        answer, used_s = _load(server, load, **options)
+        found[load] = answer["megabytes"] / answer["seconds"]
+        found[f"{load}_cpu"] = used_s / (answer["megabytes"] / 1000)
+    if amounts.check:
+        say("check")
+        _load(server, "consume", count=count, size=RECORD_BYTES, check=1)
+    say("requests")
+    answer, used_s = _load(server, "requests", count=amounts.requests, in_flight=1000)
+    found["requests"] = answer["requests"] / answer["seconds"]
+    found["request_cpu"] = used_s / answer["requests"] * 1e6
+    return found
 
 
 def _start(server: Server) -> float:

@@ -41,3 +41,17 @@ def test_a_group_is_told_by_its_geometric_mean_and_its_worst_row() -> None:
     rounds = {OURS: [{"fast": 80.0, "cheap": 2.0}], THEIRS: [{"fast": 10.0, "cheap": 1.0}]}
     assert groups(ROWS, rounds).splitlines()[2] == "| all | 2 | 2.00 x | 0.50 x | cost |"
     assert groups({"fast": Row("speed", "MB/s", True)}, rounds) == ""
+
+
+def test_another_broker_has_a_column_if_it_was_measured_and_changes_nothing_else() -> None:
+    both = {OURS: [{"fast": 20.0, "cheap": 3.0}], THEIRS: [{"fast": 10.0, "cheap": 9.0}]}
+    alone = table(ROWS, both).splitlines()
+    assert table(ROWS, {**both, "another": [{}]}).splitlines() == alone
+    beside = table(ROWS, {**both, "another": [{"fast": 7.0}, {"fast": 9.0}]}).splitlines()
+    ends = [" another |", "--:|", " 8.00 |", " - |"]
+    assert beside == [line + end for line, end in zip(alone, ends, strict=True)]
+
+
+def test_what_only_another_broker_was_measured_for_is_told() -> None:
+    (_, _, speed) = table(ROWS, {"another": [{"fast": 7.0}]}).splitlines()
+    assert speed == "| speed | MB/s | - | - | - | 2 x | - | - | 7.00 |"
