@@ -321,6 +321,8 @@ LOADS: Final[dict[str, Callable[..., dict[str, float]]]] = {
     "versions": sockets.versions,
     "singles": sockets.singles,
     "wide": sockets.wide,
+    "middle": sockets.middle,
+    "dated": sockets.dated,
     "join": join,
 }
 

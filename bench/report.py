@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import statistics
 from collections.abc import Mapping, Sequence
 
@@ -16,19 +15,19 @@ def table(rows: Mapping[str, Row], rounds: Rounds) -> str:
     """Median of each row that was measured, for both, how many times as good ours is and has to be, and the spread; and
     the median of each other broker that was measured.
     """
-    peers = [name for name in rounds if name not in (OURS, THEIRS) and any(_values(rounds, name, key) for key in rows)]
+    peers = [name for name in rounds if name not in (OURS, THEIRS) and any(values(rounds, name, key) for key in rows)]
     headings = ["row", "unit", OURS, THEIRS, "ours is better by", "to reach", "spread ours", "spread Apache Kafka"]
     headings += peers
     lines = [f"| {' | '.join(headings)} |", f"|---|---|{'--:|' * (len(headings) - 2)}"]
     for key, row in rows.items():
-        ours, theirs = _values(rounds, OURS, key), _values(rounds, THEIRS, key)
-        others = [_values(rounds, name, key) for name in peers]
+        ours, theirs = values(rounds, OURS, key), values(rounds, THEIRS, key)
+        others = [values(rounds, name, key) for name in peers]
         if not any((ours, theirs, *others)):
             continue
         found = better_by(row, ours, theirs)
         told = "-" if found is None else f"{found:.2f} x"
-        cells = [row.name, row.unit, _median(ours), _median(theirs), told, _verdict(found, row.reach)]
-        lines.append(f"| {' | '.join([*cells, _spread(ours), _spread(theirs), *map(_median, others)])} |")
+        cells = [row.name, row.unit, median(ours), median(theirs), told, _verdict(found, row.reach)]
+        lines.append(f"| {' | '.join([*cells, _spread(ours), _spread(theirs), *map(median, others)])} |")
     return "\n".join(lines)
 
 
@@ -44,7 +43,7 @@ def groups(rows: Mapping[str, Row], rounds: Rounds) -> str:
     """For each group of rows, the geometric mean of how much better they are, and the worst of them."""
     found: dict[str, list[tuple[float, str]]] = {}
     for key, row in rows.items():
-        ratio = better_by(row, _values(rounds, OURS, key), _values(rounds, THEIRS, key))
+        ratio = better_by(row, values(rounds, OURS, key), values(rounds, THEIRS, key))
         if row.group and ratio is not None:
             found.setdefault(row.group, []).append((ratio, row.name))
     if not found:
@@ -57,7 +56,8 @@ def groups(rows: Mapping[str, Row], rounds: Rounds) -> str:
     return "\n".join(lines) + "\n\n"
 
 
-def _values(rounds: Rounds, name: str, key: str) -> list[float]:
+def values(rounds: Rounds, name: str, key: str) -> list[float]:
+    """What all rounds found for one row of one broker."""
     return [found[key] for found in rounds.get(name, []) if key in found]
 
 
@@ -67,16 +67,9 @@ def _verdict(found: float | None, reach: float | None) -> str:
     return f"{reach:g} x" if found is None else f"{reach:g} x: {'yes' if found >= reach else 'no'}"
 
 
-def surroundings(rounds: Rounds, processors: int) -> str:
-    """One line about where and how often."""
-    count = max((len(found) for found in rounds.values()), default=0)
-    return (
-        f"{count} rounds, interleaved; {processors} processors, {platform.system()}, Python {platform.python_version()}"
-    )
-
-
-def _median(values: Sequence[float]) -> str:
-    return _number(statistics.median(values)) if values else "-"
+def median(found: Sequence[float]) -> str:
+    """The median as it is shown; a dash for nothing."""
+    return _number(statistics.median(found)) if found else "-"
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Final
 
 from bench.processes import handles, memory_mb
@@ -43,12 +44,12 @@ def measure_sizes(name: str, counts: Sequence[int], say: Callable[[str], None]) 
         with _broker(name) as server:
             say(f"{count} partitions")
             server.start()
-            run_load(server.bootstrap, "topic", lambda server=server: _logs(server), partitions=count)
+            run_load(server.bootstrap, "topic", partial(_logs, server), partitions=count)
             server.stop()
             if fill(server.data_dir, "sized", _SHAPE) != count:
                 raise RuntimeError(f"{name} has not made {count} partitions:\n{_logs(server)}")
             found[f"opened_{count}"] = _start(server, count)
-            run_load(server.bootstrap, "touch", lambda server=server: _logs(server), partitions=count)
+            run_load(server.bootstrap, "touch", partial(_logs, server), partitions=count)
             time.sleep(2)
             found[f"memory_{count}"] = memory_mb(server.pid)
             found[f"handles_{count}"] = handles(server.pid)

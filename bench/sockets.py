@@ -13,7 +13,7 @@ from typing import Final
 
 from bench.raw import await_leaders, one_record
 from bench.topics import make_topic
-from pykafka_broker.model.names import BrokerId
+from pykafka_broker.model.names import BrokerId, Offset
 from pykafka_broker.net.question import ask, exchange
 from pykafka_broker.wire.exchange import write_request
 from pykafka_broker.wire.messages import ApiVersionsRequest, FetchRequest, ListOffsetsRequest
@@ -154,6 +154,38 @@ def wide(bootstrap: str, partitions: int, seconds: int) -> dict[str, float]:
     if given != partitions:
         raise Refused(f"{given} of {partitions} partitions gave records")
     return found
+
+
+def middle(bootstrap: str, offset: int, seconds: int) -> dict[str, float]:
+    """1 MB from that offset of the one partition of `sized`, one Fetch after the other."""
+    asked = FetchRequest.Topic(
+        topic="sized",
+        partitions=[FetchRequest.Partition(partition=0, fetch_offset=Offset(offset), partition_max_bytes=1 << 20)],
+    )
+    body = FetchRequest(
+        replica_id=BrokerId(-1), max_wait_ms=500, min_bytes=1, max_bytes=1 << 20, session_epoch=-1, topics=[asked]
+    )
+    request = write_request("Fetch", 11, 0, "bench", body)
+    port = _port(bootstrap)
+    with socket.create_connection(("127.0.0.1", port), _PATIENCE_S) as connection:
+        (told,) = exchange(connection, "Fetch", 11, request).responses
+    if not told.partitions[0].records:
+        raise Refused(f"no records from offset {offset}: error {told.partitions[0].error_code}")
+    return ask_again_and_again(port, [request], 1, seconds)
+
+
+def dated(bootstrap: str, timestamp_s: int, seconds: int) -> dict[str, float]:
+    """The first offset as late as that in the one partition of `sized`, one ListOffsets after the other."""
+    asked = ListOffsetsRequest.Topic(
+        name="sized", partitions=[ListOffsetsRequest.Partition(partition_index=0, timestamp=timestamp_s * 1000)]
+    )
+    request = write_request("ListOffsets", 5, 0, "bench", ListOffsetsRequest(replica_id=BrokerId(-1), topics=[asked]))
+    port = _port(bootstrap)
+    with socket.create_connection(("127.0.0.1", port), _PATIENCE_S) as connection:
+        (told,) = exchange(connection, "ListOffsets", 5, request).topics
+    if told.partitions[0].offset < 0:
+        raise Refused(f"no offset at {timestamp_s} s: error {told.partitions[0].error_code}")
+    return ask_again_and_again(port, [request], 1, seconds)
 
 
 def _end(port: int, topic: str, partitions: int) -> int:
