@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from bench import raw, sockets
+from bench import joining, raw, sockets
 from bench.topics import make_topic
 from bench.values import SEQUENCE, Inspection, Lost, filler
 
@@ -324,6 +324,7 @@ LOADS: Final[dict[str, Callable[..., dict[str, float]]]] = {
     "middle": sockets.middle,
     "dated": sockets.dated,
     "join": join,
+    "join_bare": joining.join_bare,
 }
 
 
@@ -333,7 +334,7 @@ def main() -> None:
     options: dict[str, Any] = {key: int(value) for key, _, value in (each.partition("=") for each in rest)}
     try:
         print(json.dumps(LOADS[name](bootstrap, **options)), flush=True)
-    except (Lost, sockets.Refused, KafkaException, TimeoutError) as problem:
+    except (Lost, sockets.Refused, joining.NotJoined, KafkaException, TimeoutError) as problem:
         sys.exit(f"{name}: {problem}")
 
 

@@ -41,7 +41,8 @@ ROWS: Final = {
     **{f"{key}_cpu": Row(f"broker CPU, {row.name}", "µs", False) for key, (_, row) in _LOADS.items()},
     "wide": Row(f"Fetch of {_WIDE:,} partitions with a record each, one at a time", "/s", True, 1),
     "wide_cpu": Row(f"broker CPU, Fetch of {_WIDE:,} partitions", "ms", False),
-    "join": Row("a consumer's beginning in a new group to its first record", "s", False, 2),
+    "join": Row("a consumer's beginning in a new group to its first record, librdkafka", "s", False),
+    "join_bare": Row("a consumer's beginning in a new group to its first record", "s", False, 2),
     "idle_connection": Row(f"memory of one of {_IDLE:,} idle connections", "KB", False),
 }
 
@@ -57,6 +58,7 @@ def measure_small(name: str, seconds: int, say: Callable[[str], None]) -> dict[s
         found |= measure_sockets(server, seconds, say)
         say("joining")
         found |= run_load(server.bootstrap, "join", lambda: server.log_file.read_text()[-2000:], times=_JOINS)
+        found |= run_load(server.bootstrap, "join_bare", lambda: server.log_file.read_text()[-2000:], times=_JOINS)
         say("idle connections")
         found["idle_connection"] = _idle_connection_kb(server)
     return found
