@@ -2,9 +2,9 @@
 
 A lone broker is measured with a bit of everything, in bulk, and with small requests; three of them as a cluster; a lone
 one with up to 2,000 partitions, one that tidies up meanwhile, one that flushes every record, one that Java's own tools
-measure, and ever more partitions, connections and bytes of log. Ours and Apache Kafka's are started fresh in every
-round, one after the other, never at once; the order changes from round to round. With `--peers`, kfake has its turn,
-too. Progress goes to standard error.
+measure, one with a thousand consumers, and ever more partitions, connections and bytes of log. Ours and Apache Kafka's
+are started fresh in every round, one after the other, never at once; the order changes from round to round. With
+`--peers`, kfake has its turn, too. Progress goes to standard error.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from bench import bulk, clusters, flushes, growth, java, kept, pauses, peers, sizes, small
+from bench import bulk, clusters, flushes, groups, growth, java, kept, pauses, peers, sizes, small
 from bench.bulk import measure_bulk
 from bench.clusters import measure_cluster
 from bench.flushes import measure_flushes
+from bench.groups import measure_groups
 from bench.growth import measure_growth
 from bench.java import measure_java
 from bench.pauses import measure_pauses
@@ -30,7 +31,7 @@ from bench.rounds import OURS, ROWS, THEIRS, Amounts, Row, measure
 from bench.sizes import COUNTS, measure_sizes
 from bench.small import measure_small
 
-PARTS = ("lone", "bulk", "small", "cluster", "sizes", "pauses", "flushes", "java", "growth")
+PARTS = ("lone", "bulk", "small", "cluster", "sizes", "pauses", "flushes", "java", "groups", "growth")
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -101,6 +102,7 @@ def rows_of_parts(partitions: Sequence[int] = COUNTS) -> dict[str, Mapping[str, 
         "sizes": sizes.rows(partitions),
         "pauses": pauses.ROWS,
         "flushes": flushes.ROWS,
+        "groups": groups.ROWS,
         "growth": growth.ROWS,
     }
 
@@ -132,6 +134,7 @@ def _rounds(chosen: argparse.Namespace, names: Sequence[str]) -> dict[str, list[
                 "pauses": partial(measure_pauses, name, chosen.latency_s, say),
                 "flushes": partial(measure_flushes, name, chosen.latency_s, say),
                 "java": partial(measure_java, name, chosen.share, chosen.latency_s, say),
+                "groups": partial(measure_groups, name, chosen.latency_s, say),
                 "growth": partial(measure_growth, name, chosen.share, say),
             }
             found: dict[str, float] = {}

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from bench import joining, raw, sockets
+from bench import consumers, joining, raw, sockets
 from bench.topics import make_topic
 from bench.values import SEQUENCE, Inspection, Lost, filler
 
@@ -325,6 +325,7 @@ LOADS: Final[dict[str, Callable[..., dict[str, float]]]] = {
     "dated": sockets.dated,
     "join": join,
     "join_bare": joining.join_bare,
+    "crowd": consumers.crowd,
 }
 
 
