@@ -49,7 +49,7 @@ _IS_ALONE: Final = not hasattr(os, "sched_getaffinity") or len(os.sched_getaffin
 class Guest:
     """One connection, in the crowd or with a task of its own."""
 
-    __slots__ = ("_seen", "_silence", "channel", "connection", "host", "rest", "task")
+    __slots__ = ("_seen", "_silence", "channel", "connection", "host", "rests", "task")
 
     def __init__(self, channel: SocketChannel, connection: Connection, host: str) -> None:
         self.channel = channel
@@ -57,8 +57,8 @@ class Guest:
         self.host = host
         self.task: trio.CancelScope | None = None
         """Ends the task that the connection has for its own, if it has one."""
-        self.rest: trio.CancelScope | None = None
-        """Ends this task's waiting for the next request."""
+        self.rests = False
+        """Whether this task waits for the next request."""
         self._seen = -1
         self._silence = 0
 
@@ -276,12 +276,14 @@ class Crowd:
         connection = guest.connection
         await connection.answer_what_is_here()
         while True:
-            with trio.CancelScope() as guest.rest:
-                if not await connection.frames.receive():
+            guest.rests = True
+            try:
+                if not await connection.frames.receive_more():
                     return False
-            if guest.rest.cancelled_caught:
+            except trio.ClosedResourceError:  # roused: a scope to be cancelled, for each request, would cost more
                 return True
-            guest.rest = None
+            finally:
+                guest.rests = False
             await connection.answer_what_is_here()
 
     async def _sweep(self) -> None:
@@ -296,8 +298,8 @@ class Crowd:
                         del self._buffered[guest]
             for guest, seen in tuple(self._alone.items()):
                 self._alone[guest] = guest.channel.moved
-                if seen == guest.channel.moved and guest.rest is not None:
-                    guest.rest.cancel()
+                if seen == guest.channel.moved and guest.rests:
+                    guest.channel.rouse()
 
 
 def _new_buffer() -> memoryview:

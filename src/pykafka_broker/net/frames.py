@@ -60,6 +60,7 @@ class SocketChannel:
         socket.setblocking(False)
         self._socket = socket
         self._patient: trio.socket.SocketType | None = None
+        self._is_waited_for = False
         self.moved = 0
 
     def fileno(self) -> int:
@@ -68,7 +69,13 @@ class SocketChannel:
 
     def close(self) -> None:
         """Hang up; whoever waits for the socket is told."""
+        if self._is_waited_for:
+            self.rouse()
         (self._patient or self._socket).close()
+
+    def rouse(self) -> None:
+        """Have whoever waits for the socket raise ``trio.ClosedResourceError``, though it is not closed."""
+        trio.lowlevel.notify_closing(self._socket)
 
     def receive_now(self, buffer: memoryview) -> int | None:
         """Put what has arrived into the buffer; how many bytes, 0 at the end of the stream, ``None`` if nothing has."""
@@ -80,9 +87,16 @@ class SocketChannel:
         return received
 
     async def receive_into(self, buffer: memoryview) -> int:
-        received = await self._waiting().recv_into(buffer)
-        self.moved += received
-        return received
+        """Wait, and then receive: whoever waits does so because nothing was there."""
+        while True:
+            self._is_waited_for = True
+            try:
+                await trio.lowlevel.wait_readable(self._socket)
+            finally:
+                self._is_waited_for = False
+            received = self.receive_now(buffer)
+            if received is not None:
+                return received
 
     def send_now(self, pieces: list[Piece]) -> list[Piece]:
         last = len(pieces) - 1
@@ -250,8 +264,13 @@ class Frames:
         self._start = stop
         return self._buffer[first:stop]
 
+    async def receive_more(self) -> bool:
+        """Wait for more bytes for as long as it takes; false when the peer has hung up."""
+        self._make_room()
+        return await self._fill()
+
     async def receive(self) -> bool:
-        """Wait for more bytes; false when the peer has hung up."""
+        """The same, and hold no large buffer for long."""
         self._make_room()
         if self._end == 0 and len(self._buffer) > FIRST_BUFFER_BYTES:
             with trio.move_on_after(KEPT_BUFFER_SECONDS):

@@ -7,7 +7,6 @@ reading and the parking, so no ring is lost (the parking lot's rule).
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from contextlib import suppress
 
 import trio
 
@@ -36,8 +35,8 @@ class Changes:
             await event.wait()
         finally:
             for key in parked:
-                with suppress(KeyError):
-                    waiting = self._waiting[key]
+                waiting = self._waiting.get(key)
+                if waiting is not None:
                     waiting.pop(task, None)
                     if not waiting:
                         del self._waiting[key]
