@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import resource
-import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Final, NamedTuple
 
+from bench.members import connect
 from bench.processes import cpu_s, memory_mb
 from bench.rounds import OURS, Row, run_load
 from compat.servers import QUICK, Server, apache_kafka, our_broker
@@ -92,7 +92,7 @@ def _idle_connection_kb(server: Server) -> float:
     try:
         with ExitStack() as idle:
             for _ in range(_IDLE):
-                idle.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+                idle.enter_context(connect(server.port).socket)
             time.sleep(_SETTLED_S)
             return max(0.0, memory_mb(server.pid) - before_mb) * 1000 / _IDLE
     finally:
