@@ -127,7 +127,8 @@ class Connection:
         if not self._gathered:
             return
         left: list[Piece] = []
-        with suppress(OSError):  # whoever waits for the socket next learns of it
+        # Whoever waits for the socket next learns of it, or reads the file again. To raise would break off a request.
+        with suppress(OSError, EOFError):
             while self._gathered and not left:
                 joined, rest = _joined(self._gathered)
                 left = self._channel.send_now(joined)
@@ -141,7 +142,8 @@ def _is_left_to_the_kernel(piece: Piece) -> bool:
 
 def _joined(pieces: list[Piece]) -> tuple[list[Piece], list[Piece]]:
     """Neighbouring small pieces as one, files' read, so that they leave in one send; and what is left for later, so
-    that little more than ``GATHERED_BYTES`` are held in memory for a client that may not read.
+    that little more than ``GATHERED_BYTES`` are held in memory for a client that may not read. ``OSError`` or
+    ``EOFError`` if the first is a file's and cannot be read.
     """
     if len(pieces) == 1 and type(pieces[0]) is not FilePiece:
         return pieces, []
@@ -153,7 +155,13 @@ def _joined(pieces: list[Piece]) -> tuple[list[Piece], list[Piece]]:
         if not isinstance(piece, FilePiece):
             run.append(piece)
         elif piece.size_bytes <= READ_BYTES:
-            run.append(read_piece(piece))
+            try:
+                run.append(read_piece(piece))
+            except (OSError, EOFError):
+                if not run and not joined:
+                    raise
+                count -= 1  # what is before it can be sent
+                break
         else:
             if run:
                 joined.append(b"".join(run))

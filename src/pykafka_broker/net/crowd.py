@@ -260,11 +260,11 @@ class Crowd:
         self._part_from(guest)
         guest.task = scope
         self._alone[guest] = -1
+        assert self._nursery is not None
+        self._nursery.start_soon(self._lead)
         for other in tuple(self._unsent):
             if other.connection.sent_now():
                 del self._unsent[other]
-        assert self._nursery is not None
-        self._nursery.start_soon(self._lead)
 
     def _note_buffer(self, guest: Guest) -> None:
         if guest.connection.frames.has_buffer:
@@ -280,8 +280,9 @@ class Crowd:
             try:
                 if not await connection.frames.receive_more():
                     return False
-            except trio.ClosedResourceError:  # roused: a scope to be cancelled, for each request, would cost more
-                return True
+            except trio.ClosedResourceError:
+                # Roused, or really closed. To cancel a scope instead would cost each request one.
+                return guest.channel.fileno() >= 0
             finally:
                 guest.rests = False
             await connection.answer_what_is_here()

@@ -284,9 +284,13 @@ def log_file(tmp_path: Path) -> Iterator[int]:
 
 async def taken(file: int, *fetches: tuple[int, int]) -> Takings:
     channel = Takings(*fetches)
+    await takes(channel, file)
+    return channel
+
+
+async def takes(channel: Takings, file: int) -> None:
     routes = collect([Records(file)])
     await Connection(channel, Session("PLAINTEXT", "/127.0.0.1"), routes.served, Desk(routes).answer, 100_000).serve()
-    return channel
 
 
 def records(count: int, size: int) -> list[bytes]:
@@ -320,3 +324,18 @@ async def test_a_file_that_is_shorter_than_it_should_be_ends_the_connection(log_
     os.truncate(log_file, 150)
     with pytest.raises(EOFError):
         await taken(log_file, (2, 100))
+
+
+async def test_answers_before_a_file_that_is_shorter_than_it_should_be_are_sent(log_file: int) -> None:
+    os.truncate(log_file, 150)
+    channel = Takings((1, 100), (1, 150), (2, 100), (1, 100))
+    with pytest.raises(EOFError):
+        await takes(channel, log_file)
+    sent = b"".join(piece for pieces in channel.sends for piece in pieces if not isinstance(piece, FilePiece))
+    for number, size in ((0, 100), (1, 150)):
+        (whole,) = struct.unpack_from(">i", sent)
+        frame, sent = sent[4 : 4 + whole], sent[4 + whole :]
+        correlation_id, response = read_response("Fetch", 11, frame)
+        assert (correlation_id, response.responses[0].partitions[0].records) == (number, CONTENT[:size])
+    assert struct.unpack_from(">ii", sent)[1] == 2
+    assert sent.count(CONTENT[:100]) == 1, "of the third the first piece, of the fourth nothing"

@@ -9,6 +9,7 @@ import socket
 import struct
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ from pykafka_broker.net.crowd import SILENT_S, Crowd, Guest
 from pykafka_broker.net.frames import SocketChannel
 from pykafka_broker.wire import messages
 from pykafka_broker.wire.exchange import Call, write_request
-from tests.rooms.net.test_connection import Client
+from tests.rooms.net.test_connection import Client, Records
 
 pytestmark = pytest.mark.skipif(not hasattr(select, "epoll"), reason="other systems have no epoll")
 
@@ -84,12 +85,12 @@ class Beats:
 class Hall:
     """A crowd, and its clients at the other ends of their connections."""
 
-    def __init__(self) -> None:
+    def __init__(self, *others: Any) -> None:
         self.beats = Beats()
         self.ended: list[Exception | None] = []
         self.crowd = Crowd(self._ended)
         self.guests: list[Guest] = []
-        self._routes = collect([self.beats])
+        self._routes = collect([self.beats, *others])
         self._answer = Desk(self._routes).answer
         self._door = socket.create_server(("127.0.0.1", 0))
 
@@ -379,6 +380,27 @@ async def test_who_has_asked_and_waits_for_long_keeps_his_task(
     assert [await client.hears() for _ in range(2)] == [(0, 0), (1, 0)]
 
 
+@pytest.mark.parametrize("is_closed", [True, False])
+async def test_who_is_closed_while_his_task_waits_for_him_is_sent_away_and_who_is_roused_is_not(
+    hall: Hall, is_closed: bool
+) -> None:
+    client, other = await hall.admits(), await hall.admits()
+    (guest, _) = hall.guests
+    hall.beats.held = {"held": trio.Event()}
+    await client.sends("held")
+    await wait_all_tasks_blocked(_IN_THE_KERNEL_S)
+    hall.beats.held.pop("held").set()
+    assert await client.hears() == (0, 0)
+    await wait_all_tasks_blocked(_IN_THE_KERNEL_S)
+    assert guest.rests
+    (guest.channel.close if is_closed else guest.channel.rouse)()
+    await wait_all_tasks_blocked(_IN_THE_KERNEL_S)
+    assert hall.ended == [None] * is_closed
+    for each in (other,) if is_closed else (other, client):
+        await each.sends("a")
+        assert await each.hears() == (0, 0)
+
+
 async def test_a_request_may_come_in_pieces_and_costs_a_silent_client_no_more_than_what_came(
     hall: Hall, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -457,6 +479,35 @@ async def test_a_request_that_fails_while_it_is_cancelled_ends_its_connection_al
     assert isinstance(why, ExceptionGroup)
     await other.sends("a")
     assert await other.hears() == (0, 0)
+
+
+@pytest.mark.parametrize("last", ["b", "held"])
+async def test_who_is_to_be_sent_a_file_that_has_become_shorter_is_sent_away_alone(
+    nursery: trio.Nursery, tmp_path: Path, last: str
+) -> None:
+    file = tmp_path / "log"
+    file.write_bytes(b"x" * 50)
+    with file.open("rb") as opened:
+        hall = Hall(Records(opened.fileno()))
+        nursery.start_soon(hall.crowd.run)
+        clients = [await hall.admits() for _ in range(4)]
+        hall.beats.held = {"held": trio.Event(), "behind": trio.Event()}
+        asked = write_request("Fetch", 11, 0, "tests", messages.FetchRequest(min_bytes=1, max_bytes=100))
+        behind = write_request("Heartbeat", 4, 1, "tests", messages.HeartbeatRequest(group_id=GroupId("behind")))
+        os.write(clients[0].stream.socket.fileno(), asked)
+        os.write(clients[1].stream.socket.fileno(), asked + behind)
+        all_at_once(clients[2:], "a", last)
+        assert await clients[2].hears() == (0, 0)
+        hall.beats.held["held"].set()
+        assert await clients[3].hears() == (0, 0)
+        hall.beats.held["behind"].set()
+        while len(hall.ended) < 2:
+            await trio.sleep(0)
+        assert all(isinstance(why, EOFError) for why in hall.ended)
+        for client in clients[2:]:
+            await client.sends("c")
+            assert await client.hears() == (0, 0)
+        hall.close()
 
 
 async def test_in_the_end_everybody_is_sent_away() -> None:
