@@ -7,6 +7,8 @@ from __future__ import annotations
 UNBOUNDED = 2**31 - 1
 FEW_FOR_FILES = 1024
 MANY_FOR_FILES = 8192
+FEW_FOR_THE_REST = 24
+"""So many at least are neither for connections nor for logs: a broker has 16 of its own when it has started."""
 
 
 def may_be_open() -> int:
@@ -30,7 +32,8 @@ def for_connections(all_of_them: int) -> int:
 def for_logs(all_of_them: int) -> tuple[int, int]:
     """How many of so many descriptors logs may keep open to append to, and how many besides to read from."""
     kept = all_of_them - for_connections(all_of_them)
-    return kept * 3 // 8, kept * 3 // 8
+    each = max((kept - max(kept // 4, FEW_FOR_THE_REST)) // 2, 1)
+    return each, each
 
 
 def take_all() -> None:

@@ -19,6 +19,7 @@ class MemoryDisk:
         self.durable: dict[str, bytes] = {}
         self.reserved: dict[str, int] = {}
         self.fail_next = False
+        self.lends = True
         self._calls_left: int | None = None
         self.syncs = 0
         self._clock = clock

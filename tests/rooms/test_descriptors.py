@@ -26,8 +26,10 @@ def test_connections_take_half_or_all_but_enough(may_be: int, left: int) -> None
     assert for_connections(may_be) == left
 
 
-@pytest.mark.parametrize(("may_be", "kept"), [(256, (48, 48)), (1024, (192, 192)), (UNBOUNDED, (3072, 3072))])
-def test_logs_keep_three_quarters_of_the_rest_open(may_be: int, kept: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("may_be", "kept"), [(64, (4, 4)), (128, (20, 20)), (256, (48, 48)), (1024, (192, 192)), (UNBOUNDED, (3072, 3072))]
+)
+def test_logs_keep_three_quarters_of_the_rest_open_and_leave_enough(may_be: int, kept: tuple[int, int]) -> None:
     assert for_logs(may_be) == kept
 
 

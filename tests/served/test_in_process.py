@@ -10,11 +10,16 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 import pykafka_broker
 from pykafka_broker.config.loading import ConfigurationError
 from pykafka_broker.houses import CannotStart
+from pykafka_broker.runtime import log_keeper
 from pykafka_broker.wire import messages
+from pykafka_broker.wire.batch import Record, build
+from pykafka_broker.wire.exchange import read_response, write_request
+from tests.rooms.store.test_files import open_below
 from tests.served.conftest import connected
 
 
@@ -130,3 +135,36 @@ async def test_what_goes_wrong_in_the_body_reaches_the_caller_as_it_is() -> None
     with pytest.raises((ZeroDivisionError, ExceptionGroup)):
         async with pykafka_broker.Broker():
             _ = 1 // 0
+
+
+async def test_a_fetch_of_more_partitions_than_there_are_descriptors_is_answered_bit_by_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_keeper, "may_be_open", lambda: 64)
+    count = 100
+    create, produce, fetch = messages.CreateTopicsRequest, messages.ProduceRequest, messages.FetchRequest
+    async with pykafka_broker.Broker({"log.dirs": str(tmp_path)}) as broker, connected(broker) as client:
+        topic = create.CreatableTopic(name="t", num_partitions=count, replication_factor=1)
+        await client.asks(5, create(topics=[topic], timeout_ms=10_000))
+        sent = [
+            produce.PartitionProduceData(index=index, records=bytes(build([Record(value=b"x" * 50_000)])))
+            for index in range(count)
+        ]
+        topic_data = [produce.TopicProduceData(name="t", partition_data=sent)]
+        answer = await client.asks(9, produce(acks=1, timeout_ms=1_000, topic_data=topic_data))
+        assert {one.error_code for one in answer.responses[0].partition_responses} == {0}
+        wanted = set(range(count))
+        while wanted:
+            partitions = [fetch.Partition(partition=index, partition_max_bytes=100_000) for index in wanted]
+            asked = fetch(max_bytes=1 << 30, session_epoch=-1, topics=[fetch.Topic(topic="t", partitions=partitions)])
+            await client.stream.send_all(write_request("Fetch", 11, len(wanted), "tests", asked))
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            assert open_below(tmp_path) <= 24, "as long as the client does not read"
+            frame = await client.frame()
+            assert frame is not None
+            answer = read_response("Fetch", 11, frame)[1]
+            entries = answer.responses[0].partitions
+            assert {entry.error_code for entry in entries} == {0}
+            given = {entry.partition_index for entry in entries if entry.records}
+            assert given, "each answer has something"
+            wanted -= given

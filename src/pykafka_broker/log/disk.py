@@ -37,6 +37,11 @@ class Disk(Protocol):
         """Up to ``size_bytes`` from ``start``; fewer at the end of the file."""
         ...
 
+    @property
+    def lends(self) -> bool:
+        """Whether there is room for one more ``region``; ``read`` what has to be given in any case if not."""
+        ...
+
     def region(self, name: str, start: int, size_bytes: int) -> FilePiece | bytes:
         """The same bytes for sending, unread where the disk can; they stay readable after ``remove``."""
         ...

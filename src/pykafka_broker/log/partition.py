@@ -25,6 +25,7 @@ from pykafka_broker.log.segment import CLEANED, FARTHEST, SWAP, Segment
 from pykafka_broker.log.segments import Segments
 from pykafka_broker.log.slice import (
     NOTHING,
+    UNLENT_BYTES,
     Appended,
     EpochEnd,
     Expired,
@@ -381,7 +382,7 @@ class PartitionLog:
         """Batches from the one that holds ``start`` on, about ``max_bytes`` of them.
 
         The last may be cut off anywhere, but never the first: with ``must_give_one`` it is whole however large it is,
-        otherwise nothing is given where it does not fit. Raises OFFSET_OUT_OF_RANGE.
+        otherwise nothing is given where it does not fit, nor while the disk does not lend. Raises OFFSET_OUT_OF_RANGE.
         """
         if self.is_offline:
             raise self._storage_error()
@@ -397,15 +398,19 @@ class PartitionLog:
                 f"Received request for offset {start} for partition {self.partition}, but we only have log segments "
                 f"from offset {self.log_start_offset} to {self.log_end_offset}.",
             )
-        if start < limit:
+        lends = self._disk.lends
+        if start < limit and (lends or must_give_one):
             try:
+                if not lends:
+                    max_bytes = min(max_bytes, UNLENT_BYTES)
                 found = self._segments.locate(start, limit, self.log_end_offset, max_bytes, must_give_one)
                 if found is not None:
                     segment, position, size = found
                     if aborted is not None:
                         aborted = self._segments.aborted_between(segment, start, position + size, self.log_end_offset)
-                    piece = self._disk.region(segment.name, position, size)
-                    return Slice(FilePieces((piece,), size), size, end, stable, self.log_start_offset, aborted)
+                    take = self._disk.region if lends else self._disk.read
+                    pieces = FilePieces((take(segment.name, position, size),), size if lends else None)
+                    return Slice(pieces, pieces.size_bytes, end, stable, self.log_start_offset, aborted)
             except OSError as problem:
                 raise self._failed(problem) from problem
         return Slice(NOTHING, 0, end, stable, self.log_start_offset, aborted)

@@ -8,6 +8,8 @@ from typing import NamedTuple
 from pykafka_broker.wire.pieces import FilePieces
 
 NOTHING = FilePieces()
+UNLENT_BYTES = 64 * 1024
+"""So much, or one batch, is read into memory for an answer when it may not hold the file."""
 
 
 class Isolation(enum.IntEnum):

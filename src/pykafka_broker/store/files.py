@@ -29,7 +29,11 @@ _CANNOT_RESERVE = (errno.EOPNOTSUPP, errno.ENOSYS)
 class Descriptor(int):
     """An open file's number, which closes the file when nobody refers to it any more."""
 
+    alive: set[int]
+    """The numbers of all that are still referred to, where somebody counts them."""
+
     def __del__(self) -> None:
+        self.alive.discard(int(self))
         with contextlib.suppress(OSError):
             os.close(self)
 
@@ -40,17 +44,34 @@ class OpenFiles:
 
     A file that is let go while in use is simply opened again (about 5 µs), so nothing is kept on each use to find
     out which one is idle. Whoever reads through old segments takes nothing from those that are written.
+
+    What is let go stays open as long as an answer holds it, and a client that does not read may hold answers from any
+    number of files. So there is a bound, a sixth above both limits, from which on nothing is lent to answers.
     """
 
     def __init__(self, limit: int = 384, reading: int = 128, device: Device = DEVICE) -> None:
         self.device = device
         """Where the files are."""
         self._limits = (reading, limit)
+        self._lends_below = (limit + reading) * 7 // 6 + 1
+        self._alive: set[int] = set()
         self._open: tuple[dict[tuple[FileDisk, str], None], dict[tuple[FileDisk, str], None]] = ({}, {})
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return sum(map(len, self._open))
+
+    @property
+    def lends(self) -> bool:
+        """Whether answers may hold more descriptors."""
+        return len(self._alive) < self._lends_below
+
+    def open(self, path: str, flags: int) -> Descriptor:
+        """A descriptor that is counted as long as anybody refers to it."""
+        descriptor = Descriptor(self.device.open(path, flags))
+        descriptor.alive = self._alive
+        self._alive.add(int(descriptor))
+        return descriptor
 
     def opened(self, disk: FileDisk, name: str, *, to_append: bool = False) -> None:
         """Count a descriptor, and make room for it."""
@@ -106,6 +127,11 @@ class FileDisk:
         if descriptor is None:
             descriptor = self._open_existing(name)
         return pread(descriptor, size_bytes, start)
+
+    @property
+    def lends(self) -> bool:
+        """False while answers hold too many descriptors."""
+        return self._open_files.lends
 
     def region(self, name: str, start: int, size_bytes: int) -> FilePiece:
         """A piece of the file for ``sendfile``; its descriptor stays open as long as the piece lives."""
@@ -178,13 +204,13 @@ class FileDisk:
             self._forget(name)
 
     def _open(self, name: str) -> Descriptor:
-        descriptor = Descriptor(self._device.open(self._directory + name, APPENDING))
+        descriptor = self._open_files.open(self._directory + name, APPENDING)
         self.descriptors[name] = descriptor
         self._open_files.opened(self, name, to_append=True)
         return descriptor
 
     def _open_existing(self, name: str) -> Descriptor:
-        descriptor = Descriptor(self._device.open(self._directory + name, APPENDING & ~os.O_CREAT))
+        descriptor = self._open_files.open(self._directory + name, APPENDING & ~os.O_CREAT)
         self.descriptors[name] = descriptor
         self._open_files.opened(self, name)
         return descriptor

@@ -9,7 +9,7 @@ import pytest
 
 from pykafka_broker.log.epochs import Epochs
 from pykafka_broker.log.partition import Isolation, OffsetsOutOfOrder, Origin
-from pykafka_broker.log.slice import EpochEnd, FoundOffset
+from pykafka_broker.log.slice import UNLENT_BYTES, EpochEnd, FoundOffset
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import NO_TOPIC_ID, TopicId
 from pykafka_broker.model.time import Millis
@@ -122,6 +122,21 @@ def test_the_first_batch_is_given_whole_if_one_must_be(sample: SampleLog) -> Non
         assert sample.log.read(start, 0).size_bytes == size
     assert sample.log.read(0, size + 5).size_bytes == size + 5
     assert sample.log.read(0, 1 << 20, must_give_one=False).size_bytes == 3 * size
+
+
+def test_where_the_disk_does_not_lend_only_what_must_be_given_is_read() -> None:
+    disk = MemoryDisk()
+    sample = SampleLog(disk)
+    for _ in range(3):
+        sample.append(b"x" * 40_000)
+    sample.append(b"x" * UNLENT_BYTES)
+    disk.lends = False
+    assert sample.log.read(0, 1 << 20, must_give_one=False).size_bytes == 0
+    given = sample.log.read(0, 1 << 20)
+    assert given.size_bytes == given.pieces.size_bytes == UNLENT_BYTES
+    assert UNLENT_BYTES < sample.log.read(3, 1 << 20).size_bytes < UNLENT_BYTES + 100
+    disk.lends = True
+    assert sample.log.read(0, 1 << 20, must_give_one=False).size_bytes == sample.log.size_bytes
 
 
 def test_the_first_batch_is_given_whole_without_any_memory_of_where_it_lies(sample: SampleLog) -> None:

@@ -174,6 +174,24 @@ def test_a_descriptor_that_is_let_go_stays_open_while_a_region_holds_it(tmp_path
         os.fstat(number)
 
 
+def test_nothing_more_is_lent_while_answers_hold_too_many_descriptors(tmp_path: Path) -> None:
+    open_files = OpenFiles(limit=8, reading=4)
+    disk = FileDisk(tmp_path, open_files)
+    for index in range(100):
+        (tmp_path / f"old{index}").write_bytes(b"x")
+    regions = []
+    for index in range(100):
+        if not disk.lends:
+            break
+        regions.append(disk.region(f"old{index}", 0, 1))
+    assert len(regions) == open_below(tmp_path) == 15
+    assert disk.read("old99", 0, 1) == b"x"
+    assert not disk.lends
+    regions.clear()
+    assert disk.lends
+    assert open_below(tmp_path) == len(open_files) == 4
+
+
 def test_two_disks_share_one_limit(tmp_path: Path) -> None:
     open_files = OpenFiles(limit=2)
     disks = []
