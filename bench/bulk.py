@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from bench.processes import cpu_s
-from bench.rounds import OURS, Row, run_load
+from bench.rounds import OURS, Row, load_and_cpu
 from compat.servers import QUICK, apache_kafka, our_broker
 
 _MEGABYTES: Final = {100: 40, 1_024: 250, 10_240: 500}
@@ -58,23 +57,19 @@ def measure_bulk(name: str, share: float, check: bool, say: Callable[[str], None
     """
     found: dict[str, float] = {}
     with our_broker(QUICK) if name == OURS else apache_kafka(QUICK, heap="1G") as server:
-
-        def load(what: str, **options: int) -> tuple[dict[str, float], float]:
-            before_s = cpu_s(server.pid)
-            answer = run_load(server.bootstrap, what, lambda: server.log_file.read_text()[-2000:], **options)
-            return answer, cpu_s(server.pid) - before_s
-
         if name != OURS:
             say("warm up")
-            load("produce", count=200_000, size=1_024, partitions=12, turn=len(SHAPES))
+            load_and_cpu(server, "produce", count=200_000, size=1_024, partitions=12, turn=len(SHAPES))
         for turn, one in enumerate(SHAPES):
             say(one.text)
             bulk = {"count": int(one.count * share), "size": one.size, "partitions": one.partitions, "turn": turn}
-            answer, used_s = load("produce", **bulk, acks=one.acks, lz4=one.lz4, idempotent=one.idempotent)
+            answer, used_s = load_and_cpu(
+                server, "produce", **bulk, acks=one.acks, lz4=one.lz4, idempotent=one.idempotent
+            )
             found[f"produce_{one.key}"] = answer["megabytes"] / answer["seconds"]
             found[f"produce_cpu_{one.key}"] = used_s / (answer["megabytes"] / 1000)
-            answer, _ = load("consume", **bulk, check=0)
+            answer, _ = load_and_cpu(server, "consume", **bulk, check=0)
             found[f"consume_{one.key}"] = answer["megabytes"] / answer["seconds"]
             if check:
-                load("consume", **bulk, check=1)
+                load_and_cpu(server, "consume", **bulk, check=1)
     return found

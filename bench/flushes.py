@@ -29,7 +29,7 @@ def measure_flushes(name: str, seconds: int, say: Callable[[str], None]) -> dict
             answer = run_load(
                 server.bootstrap,
                 "singles",
-                lambda: server.log_file.read_text()[-2000:],
+                server.last_words,
                 connections=clients,
                 in_flight=1,
                 seconds=seconds,

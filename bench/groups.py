@@ -52,7 +52,7 @@ def _crowd(server: Server, seconds: int, turn: int) -> dict[str, float]:
     return run_load(
         server.bootstrap,
         "crowd",
-        lambda: server.log_file.read_text()[-2000:],
+        server.last_words,
         **_SHAPE,
         pid=server.pid,
         warm_up_s=_WARM_UP_S,

@@ -13,9 +13,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
 
-from bench.processes import cpu_s, memory_mb
+from bench.processes import memory_mb
 from bench.raw import await_leaders
-from bench.rounds import OURS, RECORD_BYTES, Row, run_load
+from bench.rounds import OURS, RECORD_BYTES, Row, load_and_cpu
 from bench.sparse import Shape, fill
 from compat.servers import QUICK, Server, apache_kafka, our_broker
 
@@ -97,9 +97,9 @@ def measure_growth(name: str, share: float, say: Callable[[str], None]) -> dict[
     with our_broker(QUICK) if name == OURS else apache_kafka(QUICK, heap="1G") as server:
         if name != OURS:
             say("warm up")
-            _load(server, "produce", count=200_000, size=RECORD_BYTES, partitions=12, turn=0)
+            load_and_cpu(server, "produce", count=200_000, size=RECORD_BYTES, partitions=12, turn=0)
             for what in ("versions", "singles"):
-                _load(server, what, seconds=seconds, connections=10, in_flight=10)
+                load_and_cpu(server, what, seconds=seconds, connections=10, in_flight=10)
         for partitions in PARTITIONS.counts:
             say(f"{partitions} partitions")
             found |= _partitions(server, partitions, int(_MEGABYTES * share * 1e6) // RECORD_BYTES)
@@ -115,7 +115,7 @@ def measure_growth(name: str, share: float, say: Callable[[str], None]) -> dict[
 def _partitions(server: Server, partitions: int, count: int) -> dict[str, float]:
     found = {}
     for what, more in (("produce", {}), ("consume", {"check": 0})):
-        answer, used_s = _load(
+        answer, used_s = load_and_cpu(
             server, what, count=count, size=RECORD_BYTES, partitions=partitions, turn=partitions, **more
         )
         found[PARTITIONS.at(what, partitions)] = answer["megabytes"] / answer["seconds"]
@@ -127,7 +127,7 @@ def _partitions(server: Server, partitions: int, count: int) -> dict[str, float]
 def _connections(server: Server, connections: int, seconds: int) -> dict[str, float]:
     found = {}
     for what in ("versions", "singles"):
-        answer, used_s = _load(server, what, seconds=seconds, connections=connections, in_flight=1)
+        answer, used_s = load_and_cpu(server, what, seconds=seconds, connections=connections, in_flight=1)
         found[CONNECTIONS.at(what, connections)] = answer["requests"] / answer["seconds"]
         found[CONNECTIONS.at(f"{what}_cpu", connections)] = used_s / answer["requests"] * 1e6
     found[CONNECTIONS.at("memory", connections)] = memory_mb(server.pid)
@@ -145,17 +145,17 @@ def _log(name: str, megabytes: int, seconds: int) -> dict[str, float]:
     found = {}
     with _stopped(name) as server:
         server.start()
-        _load(server, "topic", partitions=1)
+        load_and_cpu(server, "topic", partitions=1)
         server.stop()
         if fill(server.data_dir, "sized", shape) != 1:
-            raise RuntimeError(f"{name} has not made the partition:\n{_logs(server)}")
+            raise RuntimeError(f"{name} has not made the partition:\n{server.last_words()}")
         found["opened"] = _start(server)
         middle = {"offset": shape.records // 2, "timestamp_s": shape.timestamp_ms // 1000 + shape.segments // 2}
         for what, key in (("middle", "offset"), ("dated", "timestamp_s")):
-            answer, _ = _load(server, what, seconds=seconds, **{key: middle[key]})
+            answer, _ = load_and_cpu(server, what, seconds=seconds, **{key: middle[key]})
             found["fetch" if what == "middle" else what] = answer["requests"] / answer["seconds"]
         found["memory"] = memory_mb(server.pid)
-        _load(server, "touch", partitions=1)
+        load_and_cpu(server, "touch", partitions=1)
         server.kill()
         if name != OURS:
             time.sleep(_SESSION_S + 1)
@@ -175,13 +175,3 @@ def _start(server: Server) -> float:
     server.start(wait=False)
     await_leaders(server.port, "sized", 1)
     return time.monotonic() - begun
-
-
-def _load(server: Server, what: str, **options: int) -> tuple[dict[str, float], float]:
-    before_s = cpu_s(server.pid)
-    answer = run_load(server.bootstrap, what, lambda: _logs(server), **options)
-    return answer, cpu_s(server.pid) - before_s
-
-
-def _logs(server: Server) -> str:
-    return server.log_file.read_text()[-2000:]

@@ -179,5 +179,5 @@ def _run(server: Server, tool: str, arguments: Sequence[str]) -> str:
     outcome = subprocess.run([*machine, main, *rest], capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
     if outcome.returncode != 0:
         told = outcome.stdout[-2000:] + outcome.stderr[-2000:]
-        raise RuntimeError(f"{tool} ended with {outcome.returncode}:\n{told}\n{server.log_file.read_text()[-2000:]}")
+        raise RuntimeError(f"{tool} ended with {outcome.returncode}:\n{told}\n{server.last_words()}")
     return outcome.stdout

@@ -36,7 +36,7 @@ def measure_pauses(name: str, seconds: int, say: Callable[[str], None]) -> dict[
             answer = run_load(
                 server.bootstrap,
                 "answers",
-                lambda: server.log_file.read_text()[-2000:],
+                server.last_words,
                 seconds=seconds,
                 **{mode: 1},
             )

@@ -73,7 +73,7 @@ def measure(name: str, amounts: Amounts, say: Callable[[str], None]) -> dict[str
         found["idle"] = memory_mb(server.pid)
         found |= measure_loads(server, amounts, say)
         say("latency")
-        answer, _ = _load(server, "latency", rate=1000, seconds=amounts.latency_s)
+        answer, _ = load_and_cpu(server, "latency", rate=1000, seconds=amounts.latency_s)
         found |= answer
         found["worked"] = memory_mb(server.pid)
         return found
@@ -88,14 +88,14 @@ def measure_loads(server: Server, amounts: Amounts, say: Callable[[str], None]) 
         options = {"count": count, "size": RECORD_BYTES}
         if load == "consume":
             options["check"] = 0
-        answer, used_s = _load(server, load, **options)
+        answer, used_s = load_and_cpu(server, load, **options)
         found[load] = answer["megabytes"] / answer["seconds"]
         found[f"{load}_cpu"] = used_s / (answer["megabytes"] / 1000)
     if amounts.check:
         say("check")
-        _load(server, "consume", count=count, size=RECORD_BYTES, check=1)
+        load_and_cpu(server, "consume", count=count, size=RECORD_BYTES, check=1)
     say("requests")
-    answer, used_s = _load(server, "requests", count=amounts.requests, in_flight=1000)
+    answer, used_s = load_and_cpu(server, "requests", count=amounts.requests, in_flight=1000)
     found["requests"] = answer["requests"] / answer["seconds"]
     found["request_cpu"] = used_s / answer["requests"] * 1e6
     return found
@@ -111,14 +111,14 @@ def _start(server: Server) -> float:
         answer = json.loads(client.stdout.readline() or "{}")
         if client.wait() != 0:
             assert client.stderr is not None
-            raise RuntimeError(f"{client.stderr.read()}\n{server.log_file.read_text()[-2000:]}")
+            raise RuntimeError(f"{client.stderr.read()}\n{server.last_words()}")
         return float(answer["at"]) - begun
 
 
-def _load(server: Server, load: str, **options: int) -> tuple[dict[str, float], float]:
-    """What a load found, and the processor seconds that the broker used meanwhile."""
+def load_and_cpu(server: Server, load: str, **options: int) -> tuple[dict[str, float], float]:
+    """What a load found, and the processor seconds that the broker used meanwhile. Raises `RuntimeError`."""
     before_s = cpu_s(server.pid)
-    found = run_load(server.bootstrap, load, lambda: server.log_file.read_text()[-2000:], **options)
+    found = run_load(server.bootstrap, load, server.last_words, **options)
     return found, cpu_s(server.pid) - before_s
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import Final
 
 from bench.processes import handles, memory_mb
@@ -44,12 +43,12 @@ def measure_sizes(name: str, counts: Sequence[int], say: Callable[[str], None]) 
         with _broker(name) as server:
             say(f"{count} partitions")
             server.start()
-            run_load(server.bootstrap, "topic", partial(_logs, server), partitions=count)
+            run_load(server.bootstrap, "topic", server.last_words, partitions=count)
             server.stop()
             if fill(server.data_dir, "sized", _SHAPE) != count:
-                raise RuntimeError(f"{name} has not made {count} partitions:\n{_logs(server)}")
+                raise RuntimeError(f"{name} has not made {count} partitions:\n{server.last_words()}")
             found[f"opened_{count}"] = _start(server, count)
-            run_load(server.bootstrap, "touch", partial(_logs, server), partitions=count)
+            run_load(server.bootstrap, "touch", server.last_words, partitions=count)
             time.sleep(2)
             found[f"memory_{count}"] = memory_mb(server.pid)
             found[f"handles_{count}"] = handles(server.pid)
@@ -73,7 +72,3 @@ def _start(server: Server, count: int) -> float:
     server.start(wait=False)
     await_leaders(server.port, "sized", count)
     return time.monotonic() - begun
-
-
-def _logs(server: Server) -> str:
-    return server.log_file.read_text()[-2000:]

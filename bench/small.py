@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from typing import Final, NamedTuple
 
 from bench.members import connect
-from bench.processes import cpu_s, memory_mb
-from bench.rounds import OURS, Row, run_load
+from bench.processes import memory_mb
+from bench.rounds import OURS, Row, load_and_cpu, run_load
 from compat.servers import QUICK, Server, apache_kafka, our_broker
 
 _IDLE: Final = 5_000
@@ -54,11 +54,11 @@ def measure_small(name: str, seconds: int, say: Callable[[str], None]) -> dict[s
         if name != OURS:
             for what in ("versions", "singles"):
                 say(f"warm up with {what}")
-                _load(server, what, seconds, connections=10, in_flight=10)
+                load_and_cpu(server, what, seconds=seconds, connections=10, in_flight=10)
         found |= measure_sockets(server, seconds, say)
         say("joining")
-        found |= run_load(server.bootstrap, "join", lambda: server.log_file.read_text()[-2000:], times=_JOINS)
-        found |= run_load(server.bootstrap, "join_bare", lambda: server.log_file.read_text()[-2000:], times=_JOINS)
+        found |= run_load(server.bootstrap, "join", server.last_words, times=_JOINS)
+        found |= run_load(server.bootstrap, "join_bare", server.last_words, times=_JOINS)
         say("idle connections")
         found["idle_connection"] = _idle_connection_kb(server)
     return found
@@ -69,20 +69,16 @@ def measure_sockets(server: Server, seconds: int, say: Callable[[str], None]) ->
     found: dict[str, float] = {}
     for key, (load, row) in _LOADS.items():
         say(row.name)
-        answer, used_s = _load(server, load.what, seconds, connections=load.connections, in_flight=load.in_flight)
+        answer, used_s = load_and_cpu(
+            server, load.what, seconds=seconds, connections=load.connections, in_flight=load.in_flight
+        )
         found[key] = answer["requests"] / answer["seconds"]
         found[f"{key}_cpu"] = used_s / answer["requests"] * 1e6
     say("wide fetches")
-    answer, used_s = _load(server, "wide", seconds, partitions=_WIDE)
+    answer, used_s = load_and_cpu(server, "wide", seconds=seconds, partitions=_WIDE)
     found["wide"] = answer["requests"] / answer["seconds"]
     found["wide_cpu"] = used_s / answer["requests"] * 1e3
     return found
-
-
-def _load(server: Server, what: str, seconds: int, **options: int) -> tuple[dict[str, float], float]:
-    before_s = cpu_s(server.pid)
-    answer = run_load(server.bootstrap, what, lambda: server.log_file.read_text()[-2000:], seconds=seconds, **options)
-    return answer, cpu_s(server.pid) - before_s
 
 
 def _idle_connection_kb(server: Server) -> float:

@@ -86,6 +86,10 @@ class Server:
         """Both of the process's output streams."""
         return self.home / "log.txt"
 
+    def last_words(self) -> str:
+        """The end of what the process has written."""
+        return self.log_file.read_text(errors="replace")[-3000:]
+
     @property
     def pid(self) -> int:
         """Of the running process."""
@@ -111,7 +115,7 @@ class Server:
                 if self.answers():
                     return
                 time.sleep(0.05)
-            tail = self.log_file.read_text(errors="replace")[-3000:]
+            tail = self.last_words()
             # Apache Kafka, started again after a kill, ends as long as its old registration lives.
             if "NodeExistsException" in tail and time.monotonic() < deadline:
                 time.sleep(1)
