@@ -42,7 +42,7 @@ ROWS: Final = {
     "wide": Row(f"Fetch of {_WIDE:,} partitions with a record each, one at a time", "/s", True, 1),
     "wide_cpu": Row(f"broker CPU, Fetch of {_WIDE:,} partitions", "ms", False),
     "join": Row("a consumer's beginning in a new group to its first record, librdkafka", "s", False),
-    "join_bare": Row("a consumer's beginning in a new group to its first record", "s", False, 2),
+    "join_bare": Row("a consumer's beginning in a new group to its first record", "ms", False, 2),
     "idle_connection": Row(f"memory of one of {_IDLE:,} idle connections", "KB", False),
 }
 
