@@ -79,4 +79,4 @@ def refused(error: ErrorCode, request: messages.OffsetCommitRequest) -> messages
 
 def java_length(text: str) -> int:
     """How long Java thinks a string is: in UTF-16 units."""
-    return len(text) + sum(character > "\uffff" for character in text)
+    return len(text) if text.isascii() else len(text) + sum(character > "\uffff" for character in text)
