@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 import trio
@@ -41,6 +41,7 @@ from pykafka_broker.wire.formats import headers, records
 from tests.doubles.inline_worker import InlineWorker
 from tests.doubles.log_inspection import inspected
 from tests.doubles.power_cuts import TracedDevice
+from tests.doubles.promises import Promising
 from tests.doubles.sample_log import batch
 
 ME = BrokerId(1)
@@ -154,27 +155,15 @@ class Turnstile:
         pass
 
 
-class DirectoryStory:
+class DirectoryStory(Promising[Promise]):
     """Two log directories and what their keeper does."""
 
     def __init__(self, device: TracedDevice) -> None:
-        self.device = device
-        self.promises: list[tuple[int, Promise]] = [(0, Promise())]
+        super().__init__(device, Promise())
         self.broker: Broker
         self.moves_ended = 0
 
     # what is promised
-
-    @property
-    def promise(self) -> Promise:
-        return self.promises[-1][1]
-
-    def promise_at(self, calls: int) -> Promise:
-        """What had been promised when so many calls had returned."""
-        return next(promise for count, promise in reversed(self.promises) if count <= calls)
-
-    def _promise(self, **changes: Any) -> None:
-        self.promises.append((len(self.device.calls), replace(self.promise, **changes)))
 
     @contextmanager
     def _device_may_fail(self) -> Iterator[None]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from pykafka_broker.wire.batch import (
 )
 from tests.doubles.log_inspection import StoredBatch, inspected, replayed
 from tests.doubles.power_cuts import TracedDevice
+from tests.doubles.promises import Promising
 from tests.doubles.sample_log import PLACE
 
 History = tuple[StoredBatch, ...]
@@ -62,11 +63,11 @@ class Broken(Exception):
     """The device has failed; the story is over."""
 
 
-class LogStory:
+class LogStory(Promising[Promise]):
     """One partition and what happens to it."""
 
     def __init__(self, device: TracedDevice, **settings: Any) -> None:
-        self.device = device
+        super().__init__(device, Promise())
         self.settings = TopicSettings(
             **{
                 "segment_bytes": 420,
@@ -78,7 +79,6 @@ class LogStory:
         )
         self.now = 1_000
         self.epoch = 0
-        self.promises: list[tuple[int, Promise]] = [(0, Promise())]
         self.sequences: dict[int, int] = {}
         self.disk = FileDisk(device.root, OpenFiles(device=self.device))
 
@@ -88,17 +88,6 @@ class LogStory:
             self.log = self._open(clean=True)
 
     # what is promised
-
-    @property
-    def promise(self) -> Promise:
-        return self.promises[-1][1]
-
-    def promise_at(self, calls: int) -> Promise:
-        """What had been promised when so many calls had returned."""
-        return next(promise for count, promise in reversed(self.promises) if count <= calls)
-
-    def _promise(self, **changes: Any) -> None:
-        self.promises.append((len(self.device.calls), replace(self.promise, **changes)))
 
     @property
     def history(self) -> History:

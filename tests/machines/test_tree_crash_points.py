@@ -15,6 +15,7 @@ from pykafka_broker.zk.port import Change, Create, Delete, Node, Replace
 from pykafka_broker.zk.tree import Tree
 from tests.doubles.explorer import Explorer, scratch
 from tests.doubles.power_cuts import Names, TracedDevice
+from tests.doubles.promises import Promising
 
 Counting = Callable[[str, object], None]
 Picture = dict[str, Node]
@@ -36,18 +37,11 @@ def changes() -> Iterator[tuple[Change, ...]]:
     yield (Create("/large", b"x" * 700),)
 
 
-class TreeStory:
+class TreeStory(Promising[Promise]):
     """A journal that is opened, written, synced, written anew and opened again."""
 
     def __init__(self, device: TracedDevice) -> None:
-        self.device = device
-        self.promises: list[tuple[int, Promise]] = [(0, Promise((picture(Tree()),)))]
-
-    def promise_at(self, calls: int) -> Promise:
-        return next(promise for count, promise in reversed(self.promises) if count <= calls)
-
-    def _promise(self, *trees: Picture) -> None:
-        self.promises.append((len(self.device.calls), Promise(trees)))
+        super().__init__(device, Promise((picture(Tree()),)))
 
     def tell(self) -> None:
         folder = self.device.root / "tree"
@@ -57,17 +51,17 @@ class TreeStory:
                 if round_:
                     # What is read back is not told to anybody before it is synced.
                     journal.sync()
-                    self._promise(picture(tree))
+                    self._promise(trees=(picture(tree),))
                 for index, each in enumerate(changes() if not round_ else [(Replace("/a", b"%d" % round_),)] * 4):
                     transaction = tree.change(each, 5, 1_000 + index)
-                    self._promise(*self.promises[-1][1].trees, picture(tree))
+                    self._promise(trees=(*self.promise.trees, picture(tree)))
                     journal.append(transaction)
                     if index % 3 == 1:
                         journal.sync()
-                        self._promise(picture(tree))
+                        self._promise(trees=(picture(tree),))
                     if index == 4 or round_ == 2:
                         journal.rewrite(tree)
-                        self._promise(picture(tree))
+                        self._promise(trees=(picture(tree),))
             finally:
                 journal.close()
 
@@ -108,7 +102,7 @@ def test_a_device_that_fails_takes_nothing_that_was_synced(names: Names, every: 
     with scratch() as root:
         calls = len(told(TracedDevice(root)).device.calls)
     explorer = Explorer(open_and_check, names)
-    explorer.explore_failures(lambda device: told(device).promises[-1][1], calls, every=every)
+    explorer.explore_failures(lambda device: told(device).promise, calls, every=every)
     record_property("crash points", explorer.tried)
 
 
