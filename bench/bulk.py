@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from bench.rounds import OURS, Row, load_and_cpu
-from compat.servers import QUICK, apache_kafka, our_broker
+from bench.rounds import OURS, Row, broker, load_and_cpu
 
 _MEGABYTES: Final = {100: 40, 1_024: 250, 10_240: 500}
 """By the size of the records: as much as a client produces in a few seconds."""
@@ -56,7 +55,7 @@ def measure_bulk(name: str, share: float, check: bool, say: Callable[[str], None
     fails or loses records; with `check`, every record is compared with what was written.
     """
     found: dict[str, float] = {}
-    with our_broker(QUICK) if name == OURS else apache_kafka(QUICK, heap="1G") as server:
+    with broker(name) as server:
         if name != OURS:
             say("warm up")
             load_and_cpu(server, "produce", count=200_000, size=1_024, partitions=12, turn=len(SHAPES))

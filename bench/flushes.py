@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from bench.rounds import OURS, Row, run_load
-from compat.servers import QUICK, apache_kafka, our_broker
+from bench.rounds import Row, broker, run_load
 
 _CLIENTS: Final = (1, 10, 100)
 _PARTITIONS: Final = 4
@@ -23,7 +22,7 @@ ROWS: Final = {
 def measure_flushes(name: str, seconds: int, say: Callable[[str], None]) -> dict[str, float]:
     """All rows of one round for one broker. Raises `RuntimeError` when a load fails or loses records."""
     found: dict[str, float] = {}
-    with our_broker(QUICK) if name == OURS else apache_kafka(QUICK, heap="1G") as server:
+    with broker(name) as server:
         for clients in _CLIENTS:
             say(f"{clients} clients whose records are flushed one by one")
             answer = run_load(

@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from bench.rounds import OURS, Row, run_load
-from compat.servers import QUICK, Server, apache_kafka, our_broker
+from bench.rounds import OURS, Row, broker, run_load
+from compat.servers import Server
 
 _SHAPE: Final = {"groups": 100, "members": 10, "partitions": 100, "rate": 1_000, "batch": 50}
 _WARM_UP_S: Final = 2
@@ -39,7 +39,7 @@ def measure_groups(name: str, seconds: int, say: Callable[[str], None]) -> dict[
     """All rows of one round for one broker, over so many `seconds` of polling. Raises `RuntimeError` when a group has
     not had every record, or a load fails otherwise.
     """
-    with our_broker(QUICK) if name == OURS else apache_kafka(QUICK, heap="1G") as server:
+    with broker(name) as server:
         if name != OURS:
             say("warm up with consumers")
             _crowd(server, _COMPILED_S, turn=0)

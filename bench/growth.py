@@ -10,23 +10,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
 
 from bench.processes import memory_mb
-from bench.raw import await_leaders
-from bench.rounds import OURS, RECORD_BYTES, Row, load_and_cpu
+from bench.rounds import OURS, RECORD_BYTES, Row, broker, load_and_cpu
+from bench.sizes import SESSION_S, stopped, time_to_lead
 from bench.sparse import Shape, fill
-from compat.servers import QUICK, Server, apache_kafka, our_broker
+from compat.servers import Server
 
 _MEGABYTES: Final = 250
 _SECONDS: Final = 5
 _BATCHES_PER_MB: Final = 4
 _BATCHES_PER_SEGMENT: Final = 4_000
 """A little less than segment.bytes."""
-_SESSION_S: Final = 6
-"""Apache Kafka, started again after a kill, ends as long as its old session lives."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +92,7 @@ def measure_growth(name: str, share: float, say: Callable[[str], None]) -> dict[
     """
     seconds = max(1, round(_SECONDS * share))
     found: dict[str, float] = {}
-    with our_broker(QUICK) if name == OURS else apache_kafka(QUICK, heap="1G") as server:
+    with broker(name) as server:
         if name != OURS:
             say("warm up")
             load_and_cpu(server, "produce", count=200_000, size=RECORD_BYTES, partitions=12, turn=0)
@@ -144,13 +141,13 @@ def shape_of(megabytes: int) -> Shape:
 def _log(name: str, megabytes: int, seconds: int) -> dict[str, float]:
     shape = shape_of(megabytes)
     found = {}
-    with _stopped(name) as server:
+    with stopped(name) as server:
         server.start()
         load_and_cpu(server, "topic", partitions=1)
         server.stop()
         if fill(server.data_dir, "sized", shape) != 1:
             raise RuntimeError(f"{name} has not made the partition:\n{server.last_words()}")
-        found["opened"] = _start(server)
+        found["opened"] = time_to_lead(server, 1)
         middle = {"offset": shape.records // 2, "timestamp_s": shape.timestamp_ms // 1000 + shape.segments // 2}
         for what, key in (("middle", "offset"), ("dated", "timestamp_s")):
             answer, _ = load_and_cpu(server, what, seconds=seconds, **{key: middle[key]})
@@ -159,20 +156,6 @@ def _log(name: str, megabytes: int, seconds: int) -> dict[str, float]:
         load_and_cpu(server, "touch", partitions=1)
         server.kill()
         if name != OURS:
-            time.sleep(_SESSION_S + 1)
-        found["recovered"] = _start(server)
+            time.sleep(SESSION_S + 1)
+        found["recovered"] = time_to_lead(server, 1)
     return {LOG.at(key, megabytes): value for key, value in found.items()}
-
-
-def _stopped(name: str) -> AbstractContextManager[Server]:
-    if name == OURS:
-        return our_broker(QUICK, start=False)
-    session = {"zookeeper.session.timeout.ms": str(_SESSION_S * 1000)}
-    return apache_kafka({**QUICK, **session}, heap="1G", start=False)
-
-
-def _start(server: Server) -> float:
-    begun = time.monotonic()
-    server.start(wait=False)
-    await_leaders(server.port, "sized", 1)
-    return time.monotonic() - begun

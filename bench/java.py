@@ -16,11 +16,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bench.rounds import OURS, Row
+from bench.rounds import OURS, Row, broker
 from bench.topics import make_topic
 from compat.java.artifacts import class_path_text
 from compat.java.tools import LAUNCHER, command
-from compat.servers import APACHE_KAFKA, QUICK, Server, apache_kafka, our_broker
+from compat.servers import APACHE_KAFKA, Server
 
 _MEGABYTES: Final = {1_024: 400, 100: 60}
 """By the size of the records: as much as the client produces in a few seconds."""
@@ -122,7 +122,7 @@ def measure_java(name: str, share: float, seconds: int, say: Callable[[str], Non
     `seconds`. Raises `RuntimeError` when a program fails, or does not count as many records as it should.
     """
     found: dict[str, float] = {}
-    with our_broker(QUICK) if name == OURS else apache_kafka(QUICK, heap="1G") as server:
+    with broker(name) as server:
         if name != OURS:
             say("warm up")
             _produce(server, "warm-up", 200_000, 1_024, "all")

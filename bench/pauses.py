@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from bench.rounds import OURS, Row, run_load
-from compat.servers import QUICK, apache_kafka, our_broker
+from bench.rounds import Row, broker, run_load
+from compat.servers import QUICK
 
 _BUSY: Final = {
     "log.retention.check.interval.ms": "500",
@@ -30,7 +30,7 @@ def measure_pauses(name: str, seconds: int, say: Callable[[str], None]) -> dict[
     """All rows of one round for one broker. Raises `RuntimeError` when a load fails or nothing was tidied up."""
     found: dict[str, float] = {}
     properties = {**QUICK, **_BUSY}
-    with our_broker(properties) if name == OURS else apache_kafka(properties, heap="1G") as server:
+    with broker(name, properties) as server:
         for number, mode in enumerate(_MODES):
             say(f"answers with {mode}")
             answer = run_load(

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
@@ -59,14 +59,16 @@ class Amounts:
     check: bool = False
 
 
-def broker(name: str) -> AbstractContextManager[Server]:
-    """The broker of that name, not started yet; Apache Kafka as its own scripts start it: 1 GB of heap, G1."""
-    return our_broker(QUICK, start=False) if name == OURS else apache_kafka(QUICK, heap="1G", start=False)
+def broker(name: str, properties: Mapping[str, str] = QUICK, *, start: bool = True) -> AbstractContextManager[Server]:
+    """The broker of that name, ready to serve if not told otherwise; Apache Kafka as its own scripts start it: 1 GB of
+    heap, G1.
+    """
+    return our_broker(properties, start=start) if name == OURS else apache_kafka(properties, heap="1G", start=start)
 
 
 def measure(name: str, amounts: Amounts, say: Callable[[str], None]) -> dict[str, float]:
     """All rows of one round for one broker. Raises `RuntimeError` when a load fails or loses records."""
-    with broker(name) as server:
+    with broker(name, start=False) as server:
         say("start")
         found = {"first": _start(server)}
         time.sleep(2)

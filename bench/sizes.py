@@ -14,13 +14,13 @@ from typing import Final
 
 from bench.processes import handles, memory_mb
 from bench.raw import await_leaders
-from bench.rounds import OURS, Row, run_load
+from bench.rounds import OURS, Row, broker, run_load
 from bench.sparse import Shape, fill
-from compat.servers import QUICK, Server, apache_kafka, our_broker
+from compat.servers import QUICK, Server
 
 COUNTS: Final = (10, 100, 1_000, 2_000)
 _SHAPE: Final = Shape()
-_SESSION_S: Final = 6
+SESSION_S: Final = 6
 """Apache Kafka, started again after a kill, ends as long as its old session lives."""
 
 
@@ -40,33 +40,32 @@ def measure_sizes(name: str, counts: Sequence[int], say: Callable[[str], None]) 
     """All rows for one broker. Raises `RuntimeError` when a load fails, `TimeoutError` when a partition is not led."""
     found: dict[str, float] = {}
     for count in counts:
-        with _broker(name) as server:
+        with stopped(name) as server:
             say(f"{count} partitions")
             server.start()
             run_load(server.bootstrap, "topic", server.last_words, partitions=count)
             server.stop()
             if fill(server.data_dir, "sized", _SHAPE) != count:
                 raise RuntimeError(f"{name} has not made {count} partitions:\n{server.last_words()}")
-            found[f"opened_{count}"] = _start(server, count)
+            found[f"opened_{count}"] = time_to_lead(server, count)
             run_load(server.bootstrap, "touch", server.last_words, partitions=count)
             time.sleep(2)
             found[f"memory_{count}"] = memory_mb(server.pid)
             found[f"handles_{count}"] = handles(server.pid)
             server.kill()
             if name != OURS:
-                time.sleep(_SESSION_S + 1)
-            found[f"recovered_{count}"] = _start(server, count)
+                time.sleep(SESSION_S + 1)
+            found[f"recovered_{count}"] = time_to_lead(server, count)
     return found
 
 
-def _broker(name: str) -> AbstractContextManager[Server]:
-    if name == OURS:
-        return our_broker(QUICK, start=False)
-    session = {"zookeeper.session.timeout.ms": str(_SESSION_S * 1000)}
-    return apache_kafka({**QUICK, **session}, heap="1G", start=False)
+def stopped(name: str) -> AbstractContextManager[Server]:
+    """The broker of that name, not started yet; its session with ZooKeeper ends soon after a kill."""
+    session = {} if name == OURS else {"zookeeper.session.timeout.ms": str(SESSION_S * 1000)}
+    return broker(name, {**QUICK, **session}, start=False)
 
 
-def _start(server: Server, count: int) -> float:
+def time_to_lead(server: Server, count: int) -> float:
     """Seconds from starting the process until every partition has a leader."""
     begun = time.monotonic()
     server.start(wait=False)

@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 
 from bench.members import connect
 from bench.processes import memory_mb
-from bench.rounds import OURS, Row, load_and_cpu, run_load
-from compat.servers import QUICK, Server, apache_kafka, our_broker
+from bench.rounds import OURS, Row, broker, load_and_cpu, run_load
+from compat.servers import Server
 
 _IDLE: Final = 5_000
 _WIDE: Final = 2_000
@@ -50,7 +50,7 @@ ROWS: Final = {
 def measure_small(name: str, seconds: int, say: Callable[[str], None]) -> dict[str, float]:
     """All rows of one round for one broker. Raises `RuntimeError` when a load fails or loses records."""
     found: dict[str, float] = {}
-    with our_broker(QUICK) if name == OURS else apache_kafka(QUICK, heap="1G") as server:
+    with broker(name) as server:
         if name != OURS:
             for what in ("versions", "singles"):
                 say(f"warm up with {what}")
