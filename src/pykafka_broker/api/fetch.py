@@ -25,8 +25,6 @@ from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import trio
-
 from pykafka_broker.api.current_leaders import tell_leader
 from pykafka_broker.api.fetch_sessions import FetchPlan, FetchSessions, Key, Wanted
 from pykafka_broker.api.routes import Route
@@ -49,6 +47,7 @@ from pykafka_broker.runtime.clock import Clock
 from pykafka_broker.runtime.leaderships import Leadership, Leaderships, LogEnd
 from pykafka_broker.runtime.metadata import ELSEWHERE, Metadata
 from pykafka_broker.runtime.replica_selection import SelectReplica, no_selection
+from pykafka_broker.runtime.waiter import Waiter
 from pykafka_broker.store.reading import read_pieces
 from pykafka_broker.wire import messages
 from pykafka_broker.wire.exchange import Call
@@ -137,10 +136,9 @@ class FetchApi:
         reader = _Reader.of(call)
         found = self._read(call, plan, reader, is_fresh=True)
         if not self._is_enough(found, body):
-            with trio.move_on_after(body.max_wait_ms / 1000):
-                while not self._is_enough(found, body):
-                    await self.changes.wait(found.waits_on)
-                    found = self._read(call, plan, reader, is_fresh=False)
+            waiter = Waiter(body.max_wait_ms / 1000, may_park=call.may_park)
+            while not self._is_enough(found, body) and await self.changes.wait_as(waiter, found.waits_on):
+                found = self._read(call, plan, reader, is_fresh=False)
         for partition, size_bytes in found.replicated:
             self.throttle.moved(partition, size_bytes)
         session_id, mentioned = self.sessions.settle(self.clock(), plan, found.entries)

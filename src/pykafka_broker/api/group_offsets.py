@@ -83,7 +83,7 @@ class GroupOffsetApi:
         try:
             shard = shard_of(self.groups, body.group_id, may_be_empty=True)
             stored: messages.OffsetCommitResponse = await shard.ask(
-                lambda group, now, ticket: group.commit_offsets(now, ticket, body)
+                lambda group, now, ticket: group.commit_offsets(now, ticket, body), may_park=call.may_park
             )
         except KafkaError as error:
             stored = commits.refused(error.code, body)

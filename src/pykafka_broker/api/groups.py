@@ -80,7 +80,8 @@ class GroupApi:
         response: messages.JoinGroupResponse = await shard.ask(
             lambda group, now, ticket: group.join(
                 now, ticket, client, body, needs_member_id=needs_member_id, may_skip_assignment=version >= 9
-            )
+            ),
+            may_park=call.may_park,
         )
         if version < 7 and response.protocol_name is None:
             response.protocol_name = ""
@@ -95,7 +96,9 @@ class GroupApi:
         if shard.is_loading:
             # The rebalance that this is about is lost: begin anew. Older clients know no other error here.
             return messages.SyncGroupResponse(error_code=ErrorCode.REBALANCE_IN_PROGRESS)
-        response: messages.SyncGroupResponse = await shard.ask(lambda group, now, ticket: group.sync(now, ticket, body))
+        response: messages.SyncGroupResponse = await shard.ask(
+            lambda group, now, ticket: group.sync(now, ticket, body), may_park=call.may_park
+        )
         return response
 
     async def heartbeat(self, call: Call[messages.HeartbeatRequest]) -> messages.HeartbeatResponse:
@@ -105,7 +108,7 @@ class GroupApi:
         if shard.is_loading:
             return messages.HeartbeatResponse()
         response: messages.HeartbeatResponse = await shard.ask(
-            lambda group, now, ticket: group.heartbeat(now, ticket, body)
+            lambda group, now, ticket: group.heartbeat(now, ticket, body), may_park=call.may_park
         )
         return response
 
@@ -117,7 +120,7 @@ class GroupApi:
         if call.version < 3:
             leavers = [messages.LeaveGroupRequest.MemberIdentity(member_id=body.member_id)]
         response: messages.LeaveGroupResponse = await shard.ask(
-            lambda group, now, ticket: group.leave(now, ticket, body.group_id, leavers)
+            lambda group, now, ticket: group.leave(now, ticket, body.group_id, leavers), may_park=call.may_park
         )
         if call.version < 3:
             return messages.LeaveGroupResponse(error_code=response.members[0].error_code)

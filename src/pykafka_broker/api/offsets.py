@@ -17,8 +17,6 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-import trio
-
 from pykafka_broker.api.routes import Route
 from pykafka_broker.log import lookups
 from pykafka_broker.log.partition import Isolation
@@ -27,6 +25,7 @@ from pykafka_broker.model.names import INTERNAL_TOPICS, NO_OFFSET, LeaderEpoch, 
 from pykafka_broker.runtime.changes import Changes
 from pykafka_broker.runtime.clock import Clock
 from pykafka_broker.runtime.leaderships import Leadership, Leaderships
+from pykafka_broker.runtime.waiter import Waiter
 from pykafka_broker.wire import messages
 from pykafka_broker.wire.exchange import Call
 
@@ -181,9 +180,10 @@ class OffsetApi:
                     answer.error_code = error.code
             response.topics.append(messages.DeleteRecordsResponse.TopicResult(name=topic.name, partitions=answers))
         left = waiting
-        with trio.move_on_after(max(call.body.timeout_ms, 0) / 1000):
-            while left := [one for one in left if not one.is_done()]:
-                await self.changes.wait([one.leadership.partition for one in left])
+        waiter = Waiter(max(call.body.timeout_ms, 0) / 1000, may_park=call.may_park)
+        while left := [one for one in left if not one.is_done()]:
+            if not await self.changes.wait_as(waiter, [one.leadership.partition for one in left]):
+                break
         for one in left:
             if one.is_done():
                 # The replica that was behind has died meanwhile.

@@ -27,6 +27,7 @@ from pykafka_broker.runtime.changes import Changes
 from pykafka_broker.runtime.clock import Clock
 from pykafka_broker.runtime.leaderships import Leadership, Leaderships
 from pykafka_broker.runtime.metadata import ELSEWHERE, Metadata
+from pykafka_broker.runtime.waiter import Waiter
 from pykafka_broker.wire import messages
 from pykafka_broker.wire.exchange import Call
 
@@ -90,7 +91,7 @@ class ProduceApi:
             self._hang_up_on_error(response)
             return None
         if waiting:
-            await self._replicated(waiting, body.timeout_ms)
+            await self._replicated(waiting, Waiter(max(body.timeout_ms, 0) / 1000, may_park=call.may_park))
         if call.version >= _FIRST_VERSION_WITH_LEADERS and self.metadata is not None:
             self._tell_leaders(call, self.metadata, response)
         return response
@@ -150,12 +151,12 @@ class ProduceApi:
         except KafkaError as error:
             answer.error_code, answer.base_offset = error.code, NO_OFFSET
 
-    async def _replicated(self, waiting: list[_Waiting], timeout_ms: int) -> None:
+    async def _replicated(self, waiting: list[_Waiting], waiter: Waiter) -> None:
         """Wait until the high watermark has passed every append, or the time is over."""
         left = waiting
-        with trio.move_on_after(max(timeout_ms, 0) / 1000):
-            while left := [one for one in left if not self._is_done(one)]:
-                await self.changes.wait(one.leadership.partition for one in left)
+        while left := [one for one in left if not self._is_done(one)]:
+            if not await self.changes.wait_as(waiter, [one.leadership.partition for one in left]):
+                break
         for one in left:
             one.answer.error_code = ErrorCode.REQUEST_TIMED_OUT
             one.answer.base_offset = NO_OFFSET

@@ -31,10 +31,15 @@ GATHERED_BYTES = 256 * 1024
 TURN_REQUESTS = 500
 """After so many requests from one buffer, which may hold 100,000, all other tasks have their turn."""
 
-READ_BYTES = 4 * 1024
+READ_BYTES = 16 * 1024
 """So small a piece of a file is read when its turn has come: to have the kernel send it takes longer."""
 
 T = TypeVar("T")
+
+
+def never() -> bool:
+    """``Connection.may_keep`` where nobody calls ``sent_now``."""
+    return False
 
 
 class Connection:
@@ -50,6 +55,10 @@ class Connection:
         self.frames = Frames(channel, max_frame_bytes)
         self._gathered: list[Piece] = []
         self._gathered_bytes = 0
+        self.may_keep = never
+        """Whether the last answers to what is here may be left for ``sent_now``, which is to be called soon then."""
+        self.may_park = False
+        """Whether whoever runs ``answer_what_is_here`` takes it that a ``Waiter`` comes out of it."""
         self.answered = 0
         """How many requests have been answered, and be it by silence."""
 
@@ -60,10 +69,9 @@ class Connection:
             if not await self.frames.receive():
                 return
 
-    async def answer_what_is_here(self, *, may_keep: bool = False) -> None:
+    async def answer_what_is_here(self) -> None:
         """Answer the requests that have arrived whole; suspends only when one of them, or the client, has to be waited
-        for, or when there are more than ``TURN_REQUESTS``. The last answers may be left for ``sent_now``, which is to
-        be called soon then.
+        for, or when there are more than ``TURN_REQUESTS``.
         """
         try:
             await self._answer_frames()
@@ -71,7 +79,7 @@ class Connection:
             # The requests before the nonsense have been carried out, and Apache Kafka would have said so.
             self._send_before_waiting()
             raise
-        if self._gathered and not may_keep:
+        if self._gathered and not self.may_keep():
             await self._send_gathered()
 
     async def _answer_frames(self) -> None:
@@ -84,6 +92,7 @@ class Connection:
                 await trio.lowlevel.checkpoint()
             call = open_call(frame, self._served)
             call.session = self._session
+            call.may_park = self.may_park
             response = await run(self._answer(call, self._session), self._send_before_waiting)
             self.answered += 1
             must_go = response is not None and self._gather(close_call(call, response))

@@ -1,12 +1,13 @@
 """Many connections that mostly keep silent, held by one epoll instead of by a task each (Linux).
 
-At any moment one task leads: it waits for the epoll, and answers whoever has said something. When a request has to
-wait, for records, for other members of a group, for a client that does not read, the task stays with that connection,
-as if it had always been the connection's own, and another task leads on. So a handler need not know whether it waits,
-and a request that does not wait costs no switch between tasks.
+At any moment one task leads: it waits for the epoll, and answers whoever has said something. A request that has to wait
+for records, or for other members of a group, is parked (``runtime/waiter.py``): what is left of it is laid aside, and
+the leader goes on with it when it has been woken. When it waits in any other way, for a flush or for a client that does
+not read, the task stays with that connection, as if it had always been the connection's own, and another task leads
+on. So a handler need not know whether it waits, and a request that does not wait costs no switch between tasks.
 
-Who has made a task wait is likely to do so again: the task serves him until he has been silent for a while, and gives
-him back to the crowd then.
+Who has made a task wait is likely to do so again: the task serves him until he has been silent for a while, or is
+parked, and gives him back to the crowd then.
 """
 
 from __future__ import annotations
@@ -14,15 +15,19 @@ from __future__ import annotations
 import mmap
 import os
 import select
+import types
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
+from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
 import trio
 
-from pykafka_broker.net.connection import Connection, run
+from pykafka_broker.net.connection import Connection, never
 from pykafka_broker.net.frames import SocketChannel
+from pykafka_broker.net.patience import Patience
+from pykafka_broker.runtime.waiter import Waiter
 
 IS_POSSIBLE: Final = hasattr(select, "epoll")
 SILENT_S: Final = 2.0
@@ -46,19 +51,29 @@ _IS_ALONE: Final = not hasattr(os, "sched_getaffinity") or len(os.sched_getaffin
 """Who looks on with the only processor keeps the client from it."""
 
 
+Work = Coroutine[Any, Any, None]
+"""``Connection.answer_what_is_here``, begun or not."""
+
+
 class Guest:
     """One connection, in the crowd or with a task of its own."""
 
-    __slots__ = ("_seen", "_silence", "channel", "connection", "host", "rests", "task")
+    __slots__ = ("_seen", "_silence", "channel", "connection", "host", "is_heard", "rests", "task", "waiter", "work")
 
     def __init__(self, channel: SocketChannel, connection: Connection, host: str) -> None:
         self.channel = channel
         self.connection = connection
         self.host = host
+        self.is_heard = False
+        """Whether the crowd's epoll tells when he says something."""
         self.task: trio.CancelScope | None = None
         """Ends the task that the connection has for its own, if it has one."""
         self.rests = False
         """Whether this task waits for the next request."""
+        self.work: Work | None = None
+        """What is left to do of the request that is parked, if one is."""
+        self.waiter: Waiter | None = None
+        """What that waits for."""
         self._seen = -1
         self._silence = 0
 
@@ -78,6 +93,9 @@ class Crowd:
     def __init__(self, ended: Callable[[Guest, Exception | None], None]) -> None:
         self._ended = ended
         self._epoll = select.epoll()
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        """Wakes the leader when another task has woken somebody who is parked."""
+        self._epoll.register(self._bell, select.EPOLLIN)
         self._guests: dict[int, Guest] = {}
         self._buffered: dict[Guest, int] = {}
         """Those in the crowd with a buffer of their own, and how far they had moved when somebody looked."""
@@ -85,10 +103,17 @@ class Crowd:
         """Those with a task of their own, the same."""
         self._unsent: dict[Guest, None] = {}
         """Those in the crowd whose answers have been kept."""
+        self._kept_until = 0.0
+        """When they leave, if there are any."""
         self._ready: deque[tuple[int, int]] = deque()
         """Who has said something and is next. Whoever leads on begins with those who are left: the epoll would put them
         behind everybody else.
         """
+        self._woken: deque[Guest] = deque()
+        """Whose parked request can go on: they come before those who are ready."""
+        self._patience = Patience()
+        self._is_asleep = False
+        """Whether the leader waits for the epoll."""
         self._comes_soon = False
         """Whether the last time that nobody had anything to ask was a short one."""
         self._spare = _new_buffer()
@@ -99,18 +124,23 @@ class Crowd:
         try:
             async with trio.open_nursery() as self._nursery:
                 self._nursery.start_soon(self._lead)
+                self._nursery.start_soon(self._patience.run)
                 await self._sweep()
         finally:
             for guest in tuple(self._guests.values()):
                 self._send_away(guest, None)
             self._epoll.close()
+            os.close(self._bell)
+
+    # -- who comes and goes --------------------------------------------------------------------------------------
 
     def admit(self, guest: Guest) -> None:
         """Answer this connection from now on."""
         guest.task = None
-        descriptor = guest.channel.fileno()
-        self._guests[descriptor] = guest
-        self._epoll.register(descriptor, select.EPOLLIN)
+        guest.connection.may_park = True
+        guest.connection.may_keep = self._others_are_next
+        self._guests[guest.channel.fileno()] = guest
+        self._hear(guest)
         self._note_buffer(guest)
 
     def expel(self, guest: Guest) -> None:
@@ -123,21 +153,38 @@ class Crowd:
     def _send_away(self, guest: Guest, why: Exception | None) -> None:
         self._part_from(guest)
         self._alone.pop(guest, None)
+        if guest.work is not None:
+            try:
+                guest.work.close()
+            except Exception as problem:
+                why = why or problem
+            guest.work = guest.waiter = None
         self._ended(guest, why)
 
     def _part_from(self, guest: Guest) -> None:
-        descriptor = guest.channel.fileno()
-        if self._guests.pop(descriptor, None) is not None:
-            self._epoll.unregister(descriptor)
+        if self._guests.pop(guest.channel.fileno(), None) is not None:
+            self._do_not_hear(guest)
         self._buffered.pop(guest, None)
         self._unsent.pop(guest, None)
+
+    def _hear(self, guest: Guest) -> None:
+        if not guest.is_heard:
+            guest.is_heard = True
+            self._epoll.register(guest.channel.fileno(), select.EPOLLIN)
+
+    def _do_not_hear(self, guest: Guest) -> None:
+        if guest.is_heard:
+            guest.is_heard = False
+            self._epoll.unregister(guest.channel.fileno())
+
+    # -- leading -------------------------------------------------------------------------------------------------
 
     async def _lead(self) -> None:
         """Answer the crowd, until a connection needs this task for itself."""
         with trio.CancelScope() as scope:
-            done, until = 0, 0.0
+            done = 0
             while True:
-                if not self._ready:
+                if not (self._woken or self._ready):
                     if self._unsent and await self._was_kept_sending(scope):
                         return
                     self._ready.extend(self._epoll.poll(0, _AT_ONCE))
@@ -147,24 +194,41 @@ class Crowd:
                         else:
                             await self._sleep()
                             done = 0
-                            continue
-                    until = perf_counter() + _KEPT_S if len(self._ready) > 1 else 0.0
-                descriptor, _ = self._ready.popleft()
-                guest = self._guests.get(descriptor)
+                        continue
+                guest = self._next()
                 if guest is None:
                     continue
                 answered, moved = guest.connection.answered, guest.channel.moved
-                if await self._was_kept_by(guest, scope, self._answer(guest, scope, may_keep=until > 0)):
+                if await self._was_kept_by(guest, scope):
                     return
                 done += max(1, guest.connection.answered - answered)
                 done += (guest.channel.moved - moved) // BUFFER_BYTES
-                if done >= _TURN or (self._unsent and perf_counter() > until):
+                if done >= _TURN or (self._unsent and perf_counter() > self._kept_until):
                     if await self._was_kept_sending(scope):
                         return
                     if done >= _TURN:
                         await trio.lowlevel.checkpoint()
                         done = 0
-                    until = perf_counter() + _KEPT_S
+
+    def _next(self) -> Guest | None:
+        """Who is to be served next, if there is still somebody."""
+        if self._woken:
+            guest = self._woken.popleft()
+            return None if guest.work is None else guest
+        descriptor, _ = self._ready.popleft()
+        if descriptor == self._bell:
+            os.eventfd_read(self._bell)
+            return None
+        ready = self._guests.get(descriptor)
+        if ready is not None and ready.work is not None:
+            # Whatever he says, or if he hangs up: one request after the other, as Apache Kafka does it.
+            self._do_not_hear(ready)
+            return None
+        return ready
+
+    def _others_are_next(self) -> bool:
+        """Whether answers are kept, to leave together with those of others."""
+        return bool(self._ready or self._woken)
 
     def _has_heard_by_looking_on(self) -> bool:
         """Look for somebody's next request for a moment, unless another task could use it."""
@@ -177,10 +241,86 @@ class Crowd:
         return self._comes_soon
 
     async def _sleep(self) -> None:
-        """Until somebody has said something."""
+        """Until somebody has said something, or can go on."""
         asleep = perf_counter()
-        await trio.lowlevel.wait_readable(self._epoll.fileno())
+        self._is_asleep = True
+        try:
+            await trio.lowlevel.wait_readable(self._epoll.fileno())
+        finally:
+            self._is_asleep = False
         self._comes_soon = perf_counter() - asleep < _LOOKING_ON_S
+
+    # -- serving -------------------------------------------------------------------------------------------------
+
+    async def _was_kept_by(self, guest: Guest, scope: trio.CancelScope) -> bool:
+        """Answer the requests that have come, or go on with the one that was parked; true when that has kept this task,
+        and there is no more need of it.
+        """
+        frames = guest.connection.frames
+        is_lent = False
+        try:
+            work = guest.work
+            if work is None:
+                is_lent = not frames.has_buffer
+                if is_lent:
+                    received = guest.channel.receive_now(self._spare)
+                    frames.lend(self._spare, received or 0)
+                else:
+                    received = frames.receive_now(guest.channel.receive_now)
+                if not received:
+                    if is_lent:
+                        frames.give_back()
+                    if received == 0:
+                        self._send_away(guest, None)
+                    return False
+                work = guest.connection.answer_what_is_here()
+            else:
+                guest.work = guest.waiter = None
+            trap = work.send(None)
+        except StopIteration:
+            if is_lent:
+                frames.give_back()
+            self._has_answered(guest)
+            return False
+        except Exception as problem:
+            self._send_away(guest, problem)
+            return False
+        except BaseException:
+            self._send_away(guest, None)
+            raise
+        if type(trap) is Waiter:
+            if is_lent:
+                frames.give_back()
+            self._park(guest, work, trap)
+            return False
+        if is_lent:
+            self._spare = _new_buffer()
+        self._lead_on(guest, scope)
+        await self._stay_with(guest, work, trap, is_lent=is_lent)
+        return True
+
+    def _has_answered(self, guest: Guest) -> None:
+        self._hear(guest)
+        self._note_buffer(guest)
+        if guest.connection.has_kept:
+            if not self._unsent:
+                self._kept_until = perf_counter() + _KEPT_S
+            self._unsent[guest] = None
+
+    def _park(self, guest: Guest, work: Work, waiter: Waiter) -> None:
+        """Lay aside what is left of a request until its waiter wakes."""
+        guest.work = work
+        guest.waiter = waiter
+        waiter.wake = partial(self._wake, guest)
+        self._patience.note(waiter)
+        self._unsent.pop(guest, None)
+        self._note_buffer(guest)
+
+    def _wake(self, guest: Guest) -> None:
+        self._woken.append(guest)
+        if self._is_asleep:
+            self._is_asleep = False
+            os.eventfd_write(self._bell, 1)
 
     async def _was_kept_sending(self, scope: trio.CancelScope) -> bool:
         """Send the answers that have been kept; true when a client who does not read has kept this task."""
@@ -189,20 +329,30 @@ class Crowd:
             del self._unsent[guest]
             if guest.connection.sent_now():
                 continue
-            if await self._was_kept_by(guest, scope, self._send(guest, scope)):
+            guest.work = guest.connection.answer_what_is_here()
+            if await self._was_kept_by(guest, scope):
                 return True
         return False
 
-    async def _was_kept_by(self, guest: Guest, scope: trio.CancelScope, work: Coroutine[Any, Any, bool]) -> bool:
-        """Do what a connection needs; true when it has kept this task, and has no more need of it.
+    # -- those who need a task of their own ----------------------------------------------------------------------
 
-        ``work`` says whether the client is there.
-        """
+    def _lead_on(self, guest: Guest, scope: trio.CancelScope) -> None:
+        """Waiting begins: the task is this connection's from now on, and so is the buffer. Nobody else waits for it."""
+        self._part_from(guest)
+        guest.task = scope
+        guest.connection.may_keep = never
+        self._alone[guest] = -1
+        assert self._nursery is not None
+        self._nursery.start_soon(self._lead)
+        for other in tuple(self._unsent):
+            if other.connection.sent_now():
+                del self._unsent[other]
+
+    async def _stay_with(self, guest: Guest, work: Work, trap: Any, *, is_lent: bool) -> None:
+        """Wait for what ``trap`` waits for, and serve the connection until it may go back to the crowd."""
         why: Exception | None = None
         try:
-            is_there = await work
-            if is_there and guest.task is not None:
-                is_there = await self._serve_alone(guest)
+            is_there = await self._serve_alone(guest, work, trap, is_lent=is_lent)
         except Exception as problem:
             is_there, why = False, problem
         except BaseExceptionGroup as problems:
@@ -215,67 +365,25 @@ class Crowd:
         except BaseException:
             self._send_away(guest, None)
             raise
-        was_kept = guest.task is not None
         if not is_there:
             self._send_away(guest, why)
-        elif was_kept:
-            del self._alone[guest]
-            guest.connection.frames.let_go()
-            self.admit(guest)
-        return was_kept
-
-    async def _answer(self, guest: Guest, scope: trio.CancelScope, *, may_keep: bool) -> bool:
-        """Answer the requests that have come; false when the client has hung up."""
-        connection = guest.connection
-        frames = connection.frames
-        is_lent = not frames.has_buffer
-        if is_lent:
-            received = guest.channel.receive_now(self._spare)
-            frames.lend(self._spare, received or 0)
-        else:
-            received = frames.receive_now(guest.channel.receive_now)
-
-        def lead_on() -> None:
-            if is_lent:
-                self._spare = _new_buffer()
-            self._lead_on(guest, scope)
-
-        if received:
-            await run(connection.answer_what_is_here(may_keep=may_keep), lead_on)
-        if is_lent:
-            frames.give_back()
-        if guest.task is None:
-            self._note_buffer(guest)
-            if connection.has_kept:
-                self._unsent[guest] = None
-        return received != 0
-
-    async def _send(self, guest: Guest, scope: trio.CancelScope) -> bool:
-        """Send what has been kept to a client for whom one may have to wait."""
-        await run(guest.connection.answer_what_is_here(), lambda: self._lead_on(guest, scope))
-        return True
-
-    def _lead_on(self, guest: Guest, scope: trio.CancelScope) -> None:
-        """Waiting begins: the task is this connection's from now on, and so is the buffer. Nobody else waits for it."""
-        self._part_from(guest)
-        guest.task = scope
-        self._alone[guest] = -1
-        assert self._nursery is not None
-        self._nursery.start_soon(self._lead)
-        for other in tuple(self._unsent):
-            if other.connection.sent_now():
-                del self._unsent[other]
-
-    def _note_buffer(self, guest: Guest) -> None:
-        if guest.connection.frames.has_buffer:
-            self._buffered.setdefault(guest, -1)
+            return
+        del self._alone[guest]
+        guest.connection.frames.let_go()
+        self.admit(guest)
+        if guest.work is not None and guest.waiter is not None:
+            self._park(guest, guest.work, guest.waiter)
 
     @staticmethod
-    async def _serve_alone(guest: Guest) -> bool:
-        """Answer one connection until its client hangs up (false) or has been silent for a while (true)."""
+    async def _serve_alone(guest: Guest, work: Work, trap: Any, *, is_lent: bool) -> bool:
+        """Answer one connection until its client hangs up (false), has been silent for a while (true), or waits for
+        something with a request that can be parked (true as well).
+        """
         connection = guest.connection
-        await connection.answer_what_is_here()
-        while True:
+        waiter = await driven(work, trap)
+        if is_lent:
+            connection.frames.give_back()
+        while waiter is None:
             guest.rests = True
             try:
                 if not await connection.frames.receive_more():
@@ -285,7 +393,14 @@ class Crowd:
                 return guest.channel.fileno() >= 0
             finally:
                 guest.rests = False
-            await connection.answer_what_is_here()
+            work = connection.answer_what_is_here()
+            waiter = await driven(work)
+        guest.work, guest.waiter = work, waiter
+        return True
+
+    def _note_buffer(self, guest: Guest) -> None:
+        if guest.connection.frames.has_buffer:
+            self._buffered.setdefault(guest, -1)
 
     async def _sweep(self) -> None:
         """Take what the silent have no need of: a buffer, a task."""
@@ -306,3 +421,27 @@ class Crowd:
 def _new_buffer() -> memoryview:
     """``BUFFER_BYTES``, of which those take memory into which something has been put: who waits keeps a whole one."""
     return memoryview(mmap.mmap(-1, BUFFER_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+
+
+@types.coroutine
+def driven(work: Work, trap: Any = None) -> Generator[Any, Any, Waiter | None]:
+    """Run a coroutine on, from the trap it is in if it is in one, in the task that awaits this: to its end (``None``),
+    or until it is to be parked.
+    """
+    step: Callable[[Any], Any] = work.send
+    value: Any = None
+    while True:
+        if trap is None:
+            try:
+                trap = step(value)
+            except StopIteration:
+                return None
+        if type(trap) is Waiter:
+            return trap
+        try:
+            value = yield trap
+        except BaseException as error:
+            step, value = work.throw, error
+        else:
+            step = work.send
+        trap = None

@@ -22,3 +22,8 @@ def trio_clock(epoch_ms: Millis) -> Clock:
     """A clock that starts at ``epoch_ms`` and runs with trio's own, so that a test can turn it."""
     started = trio.current_time()
     return lambda: Millis(epoch_ms + round((trio.current_time() - started) * 1000))
+
+
+def monotonic_s() -> float:
+    """Seconds since no matter when, by trio's clock: deadlines of cancel scopes are told in it."""
+    return trio.current_time()

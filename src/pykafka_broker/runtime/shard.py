@@ -132,8 +132,8 @@ class Shard(Generic[C]):
         """Whether the log is still being read."""
         return self._coordinator is None and not self._is_closed
 
-    async def ask(self, operation: Operation[C]) -> Any:
-        """Decide, and give the reply when everything decided up to it is stored.
+    async def ask(self, operation: Operation[C], *, may_park: bool = False) -> Any:
+        """Decide, and give the reply when everything decided up to it is stored. ``may_park`` is the call's.
 
         Raises ``KafkaError``: COORDINATOR_LOAD_IN_PROGRESS, NOT_COORDINATOR, COORDINATOR_NOT_AVAILABLE, or what
         the coordinator refuses the call with. Without records to store nothing is awaited.
@@ -155,8 +155,9 @@ class Shard(Generic[C]):
             self._break_off()
             raise
         try:
-            return await self._tickets.reply_to(ticket)
-        except trio.Cancelled:
+            return await self._tickets.reply_to(ticket, may_park=may_park)
+        except (trio.Cancelled, GeneratorExit):
+            # The connection has ended, with or without a task of its own.
             if self._coordinator is coordinator:
                 self._accept(coordinator.abandon(self._clock(), ticket))
             raise

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import trio
-
 from pykafka_broker.model.errors import KafkaError
 from pykafka_broker.model.outcome import Ticket
+from pykafka_broker.runtime.waiter import Waiter
 
 _PENDING: Final = object()
 
 
 class _Caller:
-    __slots__ = ("bell", "reply")
+    __slots__ = ("reply", "waiter")
 
     def __init__(self) -> None:
         self.reply: Any = _PENDING
-        self.bell: trio.Event | None = None
+        self.waiter: Waiter | None = None
 
 
 class Tickets:
@@ -48,29 +47,29 @@ class Tickets:
             return
         assert caller.reply is _PENDING, "a ticket is answered once"
         caller.reply = reply
-        if caller.bell is not None:
-            caller.bell.set()
+        if caller.waiter is not None:
+            caller.waiter.ring()
 
     def refuse(self, ticket: Ticket, error: KafkaError) -> None:
         """Refuse a caller, unless he has his reply or is gone."""
         caller = self._callers.get(ticket)
         if caller is not None and caller.reply is _PENDING:
             caller.reply = error
-            if caller.bell is not None:
-                caller.bell.set()
+            if caller.waiter is not None:
+                caller.waiter.ring()
 
     def refuse_all(self, error: KafkaError) -> None:
         """Refuse everybody who is still waiting."""
         for ticket in self._callers:
             self.refuse(ticket, error)
 
-    async def reply_to(self, ticket: Ticket) -> Any:
+    async def reply_to(self, ticket: Ticket, *, may_park: bool = False) -> Any:
         """The ticket's reply, at once if it is there already; raises the ``KafkaError`` it was refused with."""
         caller = self._callers[ticket]
         try:
             if caller.reply is _PENDING:
-                caller.bell = trio.Event()
-                await caller.bell.wait()
+                caller.waiter = Waiter(may_park=may_park)
+                await caller.waiter.wait()
         finally:
             self.drop(ticket)
         reply = caller.reply

@@ -58,7 +58,7 @@ class Served:
 
 @dataclass(slots=True)
 class Call(Generic[Body]):
-    """One request that waits for its response. ``throttle_ms`` and ``session`` are for the desk to set."""
+    """One request that waits for its response. ``throttle_ms``, ``session`` and ``may_park`` are for others to set."""
 
     api: str
     key: int
@@ -69,6 +69,8 @@ class Call(Generic[Body]):
     size_bytes: int
     throttle_ms: float = 0
     session: Any = None
+    may_park: bool = False
+    """Whether whoever drives the handler takes a waiter for an answer (``runtime/waiter.py``)."""
     unsupported: bool = False
     """An ApiVersions of a version we lack: ``version`` is 0 and the answer must say UNSUPPORTED_VERSION."""
 

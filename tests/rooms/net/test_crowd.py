@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import select
 import socket
 import struct
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from pykafka_broker.api.desk import Desk
@@ -26,6 +30,9 @@ from pykafka_broker.net import crowd
 from pykafka_broker.net.connection import TURN_REQUESTS, Connection
 from pykafka_broker.net.crowd import SILENT_S, Crowd, Guest
 from pykafka_broker.net.frames import SocketChannel
+from pykafka_broker.runtime.changes import Changes
+from pykafka_broker.runtime.clock import monotonic_s
+from pykafka_broker.runtime.waiter import Waiter
 from pykafka_broker.wire import messages
 from pykafka_broker.wire.exchange import Call, write_request
 from tests.rooms.net.test_connection import Client, Records
@@ -37,10 +44,14 @@ _IN_THE_KERNEL_S = 0.02
 
 
 class Beats:
-    """Heartbeats of groups; those of a group that is held wait until it is let go."""
+    """Heartbeats of groups; those of a group that is held wait in a task until it is let go, and those of a group that
+    has patience are parked until it is rung, or the patience ends.
+    """
 
     def __init__(self) -> None:
         self.held: dict[str, trio.Event] = {}
+        self.patience_s: dict[str, float] = {}
+        self.changes = Changes()
         self.heard: list[str] = []
         self.in_progress: defaultdict[int, int] = defaultdict(int)
         self.deeds: dict[str, Callable[[], None]] = {}
@@ -63,7 +74,20 @@ class Beats:
                     await self._fail_in_the_end(self.held[group])
                 await self.held[group].wait()
             self.in_progress[id(call.session)] -= 1
+        if group in self.patience_s:
+            assert not self.in_progress[id(call.session)], "two requests of one connection are in progress at once"
+            self.in_progress[id(call.session)] += 1
+            waiter = Waiter(self.patience_s[group], may_park=call.may_park)
+            was_rung = await self.changes.wait_as(waiter, [group])
+            self.in_progress[id(call.session)] -= 1
+            if not was_rung:
+                return messages.HeartbeatResponse(error_code=ErrorCode.REQUEST_TIMED_OUT)
         return messages.HeartbeatResponse()
+
+    @property
+    def waits(self) -> bool:
+        """Whether anybody who is parked is known to the bells."""
+        return bool(self.changes._waiting)
 
     @staticmethod
     async def _fail_in_the_end(event: trio.Event) -> None:
@@ -510,9 +534,205 @@ async def test_who_is_to_be_sent_a_file_that_has_become_shorter_is_sent_away_alo
         hall.close()
 
 
-async def test_in_the_end_everybody_is_sent_away() -> None:
-    hall = Hall()
+OVER = ErrorCode.REQUEST_TIMED_OUT
+
+
+async def test_who_is_parked_has_no_task_and_holds_nobody_up(hall: Hall) -> None:
+    hall.beats.patience_s = {"parked": math.inf}
+    waiting, other = [await hall.admits() for _ in range(2)]
+    (guest, _) = hall.guests
+    for number in range(3):
+        await waiting.sends("a", "parked", "b")
+        assert await waiting.hears() == (0, 0)
+        await wait_all_tasks_blocked(_IN_THE_KERNEL_S)
+        assert guest.task is None
+        await other.sends("c")
+        assert await other.hears() == (0, 0)
+        assert len(hall.beats.heard) == 5 * number + 3, "what comes behind a request waits for its answer"
+        hall.beats.changes.ring("parked")
+        assert [await waiting.hears() for _ in range(2)] == [(1, 0), (2, 0)]
+        await other.sends("d")
+        assert await other.hears() == (0, 0)
+    assert not hall.beats.waits
+
+
+async def test_who_is_parked_is_woken_in_the_turn_of_the_request_that_rings(hall: Hall) -> None:
+    hall.beats.patience_s = {"parked": math.inf}
+    hall.beats.deeds = {"ring": lambda: hall.beats.changes.ring("parked")}
+    clients = [await hall.admits() for _ in range(20)]
+    for client in clients[1:]:
+        await client.sends("parked")
+    await wait_all_tasks_blocked(_IN_THE_KERNEL_S)
+    await clients[0].sends("ring")
+    await trio.sleep(0)
+    while not any(guest.waiter is None for guest in hall.guests[1:]):
+        await trio.sleep(0)
+    assert all(guest.waiter is None for guest in hall.guests)
+    for client in clients:
+        assert await client.hears() == (0, 0)
+
+
+async def test_the_patience_of_who_is_parked_ends_in_time(hall: Hall, autojump_clock: trio.testing.MockClock) -> None:
+    hall.beats.patience_s = {"long": 9.0, "short": 4.0, "shorter": 2.0, "none": 0.0, "rung": 3.0}
+    began = monotonic_s()
+    clients = {group: await hall.admits() for group in hall.beats.patience_s}
+    for group, client in clients.items():
+        await client.sends(group, "a")
+    await trio.sleep(1)
+    hall.beats.changes.ring("rung")
+    for group, patience_s in sorted(hall.beats.patience_s.items(), key=itemgetter(1)):
+        if group == "rung":
+            assert await clients[group].hears() == (0, 0)
+        else:
+            assert await clients[group].hears() == (0, OVER)
+            assert max(patience_s, 1.0) <= monotonic_s() - began < max(patience_s, 1.0) + 0.1
+        assert await clients[group].hears() == (1, 0)
+    assert not hall.beats.waits
+
+
+async def test_who_has_had_a_task_of_his_own_gives_it_back_when_he_is_parked(hall: Hall) -> None:
+    hall.beats.patience_s = {"parked": math.inf}
     hall.beats.held = {"held": trio.Event()}
+    client, other = await hall.admits(), await hall.admits()
+    (guest, _) = hall.guests
+    await client.sends("held", "parked", "a", "held", "b")
+    await wait_all_tasks_blocked(_IN_THE_KERNEL_S)
+    assert guest.task is not None
+    hall.beats.held["held"].set()
+    assert await client.hears() == (0, 0)
+    await wait_all_tasks_blocked(_IN_THE_KERNEL_S)
+    assert guest.task is None
+    hall.beats.held = {"held": trio.Event()}
+    hall.beats.changes.ring("parked")
+    assert [await client.hears() for _ in range(2)] == [(1, 0), (2, 0)]
+    await wait_all_tasks_blocked(_IN_THE_KERNEL_S)
+    assert guest.task is not None
+    hall.beats.held["held"].set()
+    assert [await client.hears() for _ in range(2)] == [(3, 0), (4, 0)]
+    await other.sends("c")
+    assert await other.hears() == (0, 0)
+
+
+async def test_who_has_a_task_of_his_own_is_answered_though_the_crowd_is_busy(hall: Hall) -> None:
+    clients = [await hall.admits() for _ in range(200)]
+    hall.beats.held = {"held": trio.Event()}
+    hall.beats.deeds = {"let go": lambda: hall.beats.held["held"].set()}
+    await clients[0].sends("held")
+    await wait_all_tasks_blocked(_IN_THE_KERNEL_S)
+    all_at_once(clients[1:], "let go", *["a"] * (len(clients) - 2))
+    for client in clients:
+        assert await client.hears() == (0, 0)
+
+
+async def test_who_talks_or_hangs_up_while_he_is_parked_is_heard_afterwards(hall: Hall) -> None:
+    hall.beats.patience_s = {"parked": math.inf}
+    talking, leaving = [await hall.admits() for _ in range(2)]
+    for client in (talking, leaving):
+        await client.sends("parked")
+    await wait_all_tasks_blocked(_IN_THE_KERNEL_S)
+    await talking.sends("a")
+    await leaving.stream.aclose()
+    await wait_all_tasks_blocked(_IN_THE_KERNEL_S)
+    assert hall.beats.heard == ["parked", "parked"]
+    hall.beats.changes.ring("parked")
+    assert [await talking.hears() for _ in range(2)] == [(0, 0), (0, 0)]
+    await wait_all_tasks_blocked(_IN_THE_KERNEL_S)
+    assert len(hall.guests) == 1
+    await talking.sends("a")
+    assert await talking.hears() == (0, 0)
+
+
+async def test_who_is_expelled_while_he_is_parked_is_gone_and_waits_for_nothing(hall: Hall) -> None:
+    hall.beats.patience_s = {"parked": 3600.0}
+    waiting, woken, other = [await hall.admits() for _ in range(3)]
+    await waiting.sends("parked")
+    await wait_all_tasks_blocked(_IN_THE_KERNEL_S)
+    hall.crowd.expel(hall.guests[0])
+    assert await waiting.frame() is None
+    assert not hall.beats.waits
+    await woken.sends("parked")
+    await wait_all_tasks_blocked(_IN_THE_KERNEL_S)
+    hall.beats.changes.ring("parked")
+    hall.crowd.expel(hall.guests[0])
+    assert await woken.frame() is None
+    await wait_all_tasks_blocked(_IN_THE_KERNEL_S)
+    assert hall.ended == [None, None]
+    await other.sends("a")
+    assert await other.hears() == (0, 0)
+
+
+async def test_a_client_that_does_not_read_is_parked_with_what_it_is_owed(hall: Hall) -> None:
+    hall.beats.patience_s = {"parked": math.inf}
+    client = await hall.admits()
+    asked = 50_000
+    frame = write_request("Heartbeat", 4, 7, "tests", messages.HeartbeatRequest(group_id=GroupId("a")))
+    parked = write_request("Heartbeat", 4, 7, "tests", messages.HeartbeatRequest(group_id=GroupId("parked")))
+    answer = struct.pack(">iibihb", 12, 7, 0, 0, 0, 0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.stream.send_all, (frame * asked + parked) * 2)
+        while len(hall.beats.heard) < 1_000:
+            await wait_all_tasks_blocked()
+        heard = b""
+        while len(heard) < 2 * (asked + 1) * len(answer):
+            hall.beats.changes.ring("parked")
+            with trio.move_on_after(0.01):
+                heard += await client.stream.receive_some()
+    assert heard == answer * (2 * (asked + 1))
+
+
+@given(st.data())
+@settings(max_examples=60)
+def test_whatever_requests_wait_for_everybody_is_answered_in_his_order(data: st.DataObject) -> None:
+    kinds = st.lists(st.sampled_from(["quick", "held", "parked", "short"]), min_size=1, max_size=6)
+    asked = data.draw(st.lists(kinds, min_size=1, max_size=4))
+    deeds = data.draw(st.lists(st.sampled_from(["ring", "let go", "wait", "turn"]), max_size=30))
+
+    async def tell() -> None:
+        hall = Hall()
+        beats = hall.beats
+        beats.held = {"held": trio.Event()}
+        beats.patience_s = {"parked": math.inf, "short": 1.0}
+        heard: list[list[tuple[int, int] | None]] = [[] for _ in asked]
+
+        async def hear(client: Client, groups: list[str], into: list[tuple[int, int] | None]) -> None:
+            for _ in groups:
+                into.append(await client.hears())
+
+        async with trio.open_nursery() as room, trio.open_nursery() as ears:
+            room.start_soon(hall.crowd.run)
+            clients = [await hall.admits() for _ in asked]
+            for client, groups, into in zip(clients, asked, heard, strict=True):
+                await client.sends(*groups)
+                ears.start_soon(hear, client, groups, into)
+            for deed in itertools.chain(deeds, itertools.cycle(["wait", "ring", "let go", "turn"])):
+                if all(len(into) == len(groups) for into, groups in zip(heard, asked, strict=True)):
+                    break
+                if deed == "ring":
+                    for group in beats.patience_s:
+                        beats.changes.ring(group)
+                elif deed == "let go":
+                    beats.held["held"].set()
+                    beats.held = {"held": trio.Event()}
+                else:
+                    await trio.sleep(0.7 if deed == "wait" else 0)
+            assert not beats.waits
+            assert len(hall.ended) == 0
+            room.cancel_scope.cancel()
+        hall.close()
+        for groups, into in zip(asked, heard, strict=True):
+            for number, (group, answer) in enumerate(zip(groups, into, strict=True)):
+                assert answer in ([(number, 0), (number, OVER)] if group == "short" else [(number, 0)])
+
+    trio.run(tell, clock=trio.testing.MockClock(autojump_threshold=0.001))
+
+
+@pytest.mark.parametrize("is_parked", [True, False])
+async def test_in_the_end_everybody_is_sent_away(is_parked: bool) -> None:
+    hall = Hall()
+    if is_parked:
+        hall.beats.patience_s = {"held": 3600.0}
+    else:
+        hall.beats.held = {"held": trio.Event()}
     async with trio.open_nursery() as nursery:
         nursery.start_soon(hall.crowd.run)
         clients = [await hall.admits() for _ in range(3)]
@@ -521,6 +741,7 @@ async def test_in_the_end_everybody_is_sent_away() -> None:
         nursery.cancel_scope.cancel()
     assert hall.guests == []
     assert hall.ended == [None] * 3
+    assert not hall.beats.waits
     hall.close()
     for client in clients:
         assert await client.frame() is None

@@ -16,6 +16,7 @@ from pykafka_broker.model.outcome import Fact, Outcome, Ticket
 from pykafka_broker.model.time import Millis
 from pykafka_broker.runtime.clock import trio_clock
 from pykafka_broker.runtime.shard import MAX_QUEUED_DECISIONS, Shard
+from pykafka_broker.runtime.waiter import Waiter
 from tests.doubles.coordinator_memory import CoordinatorMemory
 
 
@@ -197,6 +198,13 @@ async def test_a_caller_that_hangs_up_is_abandoned(desk: Desk, autojump_clock: M
     desk.asks_on(park(10))
     await trio.sleep(1)
     assert desk.heard == ["rung at 10"]
+
+
+async def test_a_caller_that_was_parked_and_hangs_up_is_abandoned(desk: Desk) -> None:
+    asking = desk.shard.ask(Sum.park, may_park=True)
+    assert isinstance(asking.send(None), Waiter)
+    asking.close()
+    assert desk.made[0].abandoned == desk.made[0].parked != []
 
 
 async def test_what_is_stored_is_loaded_and_what_is_unreadable_is_told(
