@@ -76,6 +76,35 @@ def test_every_file_says_what_it_is_for(module: Path) -> None:
     assert documented, f"{module} does not say what it is for"
 
 
+def may_park(call: ast.Call) -> bool:
+    """Whether a call waits as a waiter does, or lets somebody else do so (``runtime/waiter.py``)."""
+    named = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    return named == "wait_as" or any(keyword.arg == "may_park" for keyword in call.keywords)
+
+
+def within_scopes(node: ast.AST, scopes: tuple[ast.AST, ...] = ()) -> list[ast.AST]:
+    """Calls that may park in the body of a scope or nursery that the same function holds open."""
+    if isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef | ast.Lambda):
+        scopes = ()
+    elif isinstance(node, ast.AsyncWith) or (
+        isinstance(node, ast.With) and any("trio" in ast.unparse(item.context_expr) for item in node.items)
+    ):
+        scopes = (*scopes, node)
+    found = [node] if scopes and isinstance(node, ast.Call) and may_park(node) else []
+    return found + [one for child in ast.iter_child_nodes(node) for one in within_scopes(child, scopes)]
+
+
+def test_whoever_may_be_parked_holds_no_scope_open() -> None:
+    trees = {path: ast.parse(path.read_text()) for path in modules()}
+    parking = [
+        path for path, tree in trees.items() for node in ast.walk(tree) if isinstance(node, ast.Call) and may_park(node)
+    ]
+    assert len(set(parking)) > 5, "this looks for nothing"
+    assert not {path: found for path, tree in trees.items() if (found := within_scopes(tree))}
+    held = "async def f():\n  with trio.move_on_after(1):\n    await changes.wait_as(waiter, keys)"
+    assert len(within_scopes(ast.parse(held))) == 1
+
+
 def test_nothing_is_named_after_nothing() -> None:
     named = [path for path in modules() if NAMES_OF_NOTHING.search(path.stem)]
     assert named == []
