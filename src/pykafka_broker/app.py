@@ -43,8 +43,6 @@ from pykafka_broker.config.listeners import Listener, read_listeners
 from pykafka_broker.config.loading import Loaded
 from pykafka_broker.config.topic import TopicSettings
 from pykafka_broker.control.controller import Controller, ControllerSettings
-from pykafka_broker.group import records
-from pykafka_broker.group.coordinator import GroupCoordinator
 from pykafka_broker.houses import CannotStart, open_house
 from pykafka_broker.model.errors import Unreachable
 from pykafka_broker.model.names import GROUP_METADATA_TOPIC, BrokerId, TopicId, TopicPartition
@@ -76,6 +74,8 @@ from pykafka_broker.zk.port import House, NoNode, NotAllowed, SessionLost
 from pykafka_broker.zk.producer_ids import allocate_block
 
 if TYPE_CHECKING:
+    from pykafka_broker.group.coordinator import GroupCoordinator
+    from pykafka_broker.group.records import Record
     from pykafka_broker.neighbours import Neighbours
 
 log = logging.getLogger(__name__)
@@ -305,12 +305,8 @@ class _Broker:
         # Members must not be thrown out, nor dead ones kept, because somebody has set the machine's clock.
         steady = trio_clock(clock())
         self.groups = Shards(
-            lambda: GroupCoordinator(
-                settings,
-                lambda: str(uuid.uuid4()),
-                max_record_bytes=self.configs.topic_settings(GROUP_METADATA_TOPIC).max_message_bytes,
-            ),
-            records.decode,
+            self._group_coordinator,
+            _group_record,
             lambda: self._partition_count(GROUP_METADATA_TOPIC, settings.offsets_topic_num_partitions),
             steady,
             _say_about("group"),
@@ -331,6 +327,16 @@ class _Broker:
         services.start_soon(house.during_sessions, self.configs.follow)
         services.start_soon(self.producer_ids.prefetch)
         await self._has_registered.wait()
+
+    def _group_coordinator(self) -> GroupCoordinator:
+        # The room of groups is entered with the first of them: to load it takes a twentieth of a start.
+        from pykafka_broker.group.coordinator import GroupCoordinator
+
+        return GroupCoordinator(
+            self.settings,
+            lambda: str(uuid.uuid4()),
+            max_record_bytes=self.configs.topic_settings(GROUP_METADATA_TOPIC).max_message_bytes,
+        )
 
     async def _meet_neighbours(self, services: trio.Nursery) -> None:
         from pykafka_broker.neighbours import Neighbours
@@ -519,6 +525,12 @@ class _Broker:
                 settings.socket_receive_buffer_bytes if "socket.receive.buffer.bytes" in self.given else SYSTEM_CHOOSES
             ),
         )
+
+
+def _group_record(key: bytes, value: bytes | None) -> Record | None:
+    from pykafka_broker.group.records import decode
+
+    return decode(key, value)
 
 
 def new_topic_id() -> TopicId:

@@ -14,25 +14,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pykafka_broker.api.groups import shard_of
 from pykafka_broker.api.routes import Route
-from pykafka_broker.group import commits
-from pykafka_broker.group.commits import java_length
-from pykafka_broker.group.coordinator import GroupCoordinator
-from pykafka_broker.group.records import CommittedOffset
 from pykafka_broker.model.errors import ErrorCode, KafkaError
-from pykafka_broker.model.names import GroupId, Offset, TopicPartition
+from pykafka_broker.model.names import NO_OFFSET, GroupId, Offset, TopicPartition
 from pykafka_broker.runtime.metadata import Metadata
 from pykafka_broker.runtime.shards import Shards
 from pykafka_broker.wire import messages
 from pykafka_broker.wire.exchange import Call
 
-_NO_OFFSET = CommittedOffset(Offset(-1))
+if TYPE_CHECKING:
+    # The room of groups is entered with the first of them: to load it takes a twentieth of a start.
+    from pykafka_broker.group.coordinator import GroupCoordinator
+    from pykafka_broker.group.records import CommittedOffset
 
-Found = list[tuple[str, list[tuple[int, CommittedOffset | None]]]]
-"""By topic, what a group has committed for its partitions."""
+    Found = list[tuple[str, list[tuple[int, CommittedOffset | None]]]]
+    """By topic, what a group has committed for its partitions."""
 
 
 class OldOffsets(Protocol):
@@ -86,7 +85,7 @@ class GroupOffsetApi:
                 lambda group, now, ticket: group.commit_offsets(now, ticket, body), may_park=call.may_park
             )
         except KafkaError as error:
-            stored = commits.refused(error.code, body)
+            stored = _refused_commit(error.code, body)
         if not refused:
             return stored
         answer.topics = _merged(refused, stored.topics)
@@ -124,6 +123,8 @@ class GroupOffsetApi:
     async def _commit_to_tree(
         self, group_id: str, topic: messages.OffsetCommitRequest.Topic
     ) -> messages.OffsetCommitResponse.Topic:
+        from pykafka_broker.group.commits import java_length
+
         answers = []
         for wanted in topic.partitions:
             error = ErrorCode.NONE
@@ -141,7 +142,7 @@ class GroupOffsetApi:
 
     @staticmethod
     def _refuse_commit(call: Call[Any], code: ErrorCode, detail: str | None) -> messages.OffsetCommitResponse:
-        return commits.refused(code, call.body)
+        return _refused_commit(code, call.body)
 
     # -- OffsetFetch ---------------------------------------------------------------------------------------------
 
@@ -161,6 +162,7 @@ class GroupOffsetApi:
 
     async def _fetch_group(self, group: messages.OffsetFetchRequest.Group) -> messages.OffsetFetchResponse.Group:
         response = messages.OffsetFetchResponse
+        nothing = _committed(NO_OFFSET)
         wanted = None if group.topics is None else [(topic.name, topic.partition_indexes) for topic in group.topics]
         try:
             found = await self._found(group.group_id, wanted)
@@ -174,7 +176,7 @@ class GroupOffsetApi:
                     partitions=[
                         response.Partitions(
                             partition_index=index,
-                            committed_offset=(held := committed or _NO_OFFSET).offset,
+                            committed_offset=(held := committed or nothing).offset,
                             committed_leader_epoch=held.leader_epoch,
                             metadata=held.metadata,
                         )
@@ -194,9 +196,7 @@ class GroupOffsetApi:
         response = messages.OffsetFetchResponse
         return response(
             topics=[
-                response.Topic(
-                    name=name, partitions=[_fetched(index, committed or _NO_OFFSET) for index, committed in partitions]
-                )
+                response.Topic(name=name, partitions=[_fetched(index, committed) for index, committed in partitions])
                 for name, partitions in found
             ]
         )
@@ -214,9 +214,7 @@ class GroupOffsetApi:
                     except KafkaError as refusal:
                         error = refusal.code
                 answers.append(
-                    _fetched(index, _NO_OFFSET, error)
-                    if offset is None
-                    else _fetched(index, CommittedOffset(Offset(offset)))
+                    _fetched(index, None, error) if offset is None else _fetched(index, _committed(Offset(offset)))
                 )
             topics.append(messages.OffsetFetchResponse.Topic(name=topic.name, partitions=answers))
         return messages.OffsetFetchResponse(topics=topics)
@@ -260,9 +258,22 @@ class GroupOffsetApi:
         return messages.OffsetDeleteResponse(error_code=code)
 
 
+def _refused_commit(code: ErrorCode, body: messages.OffsetCommitRequest) -> messages.OffsetCommitResponse:
+    from pykafka_broker.group import commits
+
+    return commits.refused(code, body)
+
+
+def _committed(offset: Offset) -> CommittedOffset:
+    from pykafka_broker.group.records import CommittedOffset
+
+    return CommittedOffset(offset)
+
+
 def _fetched(
-    index: int, committed: CommittedOffset, error: ErrorCode = ErrorCode.NONE
+    index: int, committed: CommittedOffset | None, error: ErrorCode = ErrorCode.NONE
 ) -> messages.OffsetFetchResponse.Partition:
+    committed = committed or _committed(NO_OFFSET)
     return messages.OffsetFetchResponse.Partition(
         partition_index=index,
         committed_offset=committed.offset,
@@ -282,7 +293,7 @@ def _refused_fetch(version: int, body: messages.OffsetFetchRequest, code: ErrorC
     return response(
         topics=[
             response.Topic(
-                name=topic.name, partitions=[_fetched(index, _NO_OFFSET, code) for index in topic.partition_indexes]
+                name=topic.name, partitions=[_fetched(index, None, code) for index in topic.partition_indexes]
             )
             for topic in body.topics or ()
         ]

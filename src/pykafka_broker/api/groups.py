@@ -20,10 +20,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pykafka_broker.api.routes import Route
-from pykafka_broker.group.coordinator import GroupCoordinator
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.identity import Client
 from pykafka_broker.model.names import GroupId
@@ -31,6 +30,9 @@ from pykafka_broker.runtime.shard import Operation, Shard
 from pykafka_broker.runtime.shards import Shards
 from pykafka_broker.wire import messages
 from pykafka_broker.wire.exchange import Call
+
+if TYPE_CHECKING:
+    from pykafka_broker.group.coordinator import GroupCoordinator
 
 GROUP_OPERATIONS = 0b1_0100_1000
 """READ, DELETE, DESCRIBE: all that can be done with a group."""
