@@ -110,13 +110,18 @@ class Crowd:
         behind everybody else.
         """
         self._woken: deque[Guest] = deque()
-        """Whose parked request can go on: they come before those who are ready."""
+        """Whose parked request can go on: they and those who are ready take turns."""
+        self._was_woken = False
+        """Whether the last one served was one of them."""
         self._patience = Patience()
         self._is_asleep = False
         """Whether the leader waits for the epoll."""
         self._comes_soon = False
         """Whether the last time that nobody had anything to ask was a short one."""
-        self._spare = _new_buffer()
+        self._spare: memoryview | None = None
+        """The buffer into which whoever has none receives; ``None`` when the last one was kept."""
+        self._is_sending = False
+        """Whether kept answers are being sent, so that no more may be kept."""
         self._nursery: trio.Nursery | None = None
 
     async def run(self) -> None:
@@ -140,8 +145,12 @@ class Crowd:
         guest.connection.may_park = True
         guest.connection.may_keep = self._others_are_next
         self._guests[guest.channel.fileno()] = guest
-        self._hear(guest)
-        self._note_buffer(guest)
+        try:
+            self._hear(guest)
+        except OSError as problem:
+            self._send_away(guest, problem)
+        else:
+            self._note_buffer(guest)
 
     def expel(self, guest: Guest) -> None:
         """Hang up on a connection that was admitted."""
@@ -209,10 +218,14 @@ class Crowd:
                     if done >= _TURN:
                         await trio.lowlevel.checkpoint()
                         done = 0
+                        if not self._ready:
+                            # Those who wake each other would never let anybody else be heard.
+                            self._ready.extend(self._epoll.poll(0, _AT_ONCE))
 
     def _next(self) -> Guest | None:
         """Who is to be served next, if there is still somebody."""
-        if self._woken:
+        self._was_woken = bool(self._woken) and not (self._was_woken and self._ready)
+        if self._was_woken:
             guest = self._woken.popleft()
             return None if guest.work is None else guest
         descriptor, _ = self._ready.popleft()
@@ -228,7 +241,7 @@ class Crowd:
 
     def _others_are_next(self) -> bool:
         """Whether answers are kept, to leave together with those of others."""
-        return bool(self._ready or self._woken)
+        return not self._is_sending and bool(self._ready or self._woken)
 
     def _has_heard_by_looking_on(self) -> bool:
         """Look for somebody's next request for a moment, unless another task could use it."""
@@ -262,42 +275,51 @@ class Crowd:
             work = guest.work
             if work is None:
                 is_lent = not frames.has_buffer
-                if is_lent:
-                    received = guest.channel.receive_now(self._spare)
-                    frames.lend(self._spare, received or 0)
-                else:
-                    received = frames.receive_now(guest.channel.receive_now)
+                received = self._receive(guest)
                 if not received:
                     if is_lent:
                         frames.give_back()
-                    if received == 0:
+                    # Who will ask no more is sent what is kept for him before he is heard again.
+                    if received == 0 and not guest.connection.has_kept:
                         self._send_away(guest, None)
                     return False
                 work = guest.connection.answer_what_is_here()
             else:
                 guest.work = guest.waiter = None
-            trap = work.send(None)
-        except StopIteration:
-            if is_lent:
-                frames.give_back()
-            self._has_answered(guest)
-            return False
+            try:
+                trap = work.send(None)
+            except StopIteration:
+                trap = None
+            if trap is None or type(trap) is Waiter:
+                if is_lent:
+                    frames.give_back()
+                if trap is None:
+                    self._has_answered(guest)
+                else:
+                    self._park(guest, work, trap)
+                return False
         except Exception as problem:
             self._send_away(guest, problem)
             return False
         except BaseException:
             self._send_away(guest, None)
             raise
-        if type(trap) is Waiter:
-            if is_lent:
-                frames.give_back()
-            self._park(guest, work, trap)
-            return False
         if is_lent:
-            self._spare = _new_buffer()
+            self._spare = None
         self._lead_on(guest, scope)
         await self._stay_with(guest, work, trap, is_lent=is_lent)
         return True
+
+    def _receive(self, guest: Guest) -> int | None:
+        """Receive what has come, into the buffer that all share if the connection has none."""
+        frames = guest.connection.frames
+        if frames.has_buffer:
+            return frames.receive_now(guest.channel.receive_now)
+        if self._spare is None:
+            self._spare = _new_buffer()
+        received = guest.channel.receive_now(self._spare)
+        frames.lend(self._spare, received or 0)
+        return received
 
     def _has_answered(self, guest: Guest) -> None:
         self._hear(guest)
@@ -315,6 +337,8 @@ class Crowd:
         self._patience.note(waiter)
         self._unsent.pop(guest, None)
         self._note_buffer(guest)
+        if not waiter.is_waiting:
+            self._wake(guest)
 
     def _wake(self, guest: Guest) -> None:
         self._woken.append(guest)
@@ -329,15 +353,19 @@ class Crowd:
             del self._unsent[guest]
             if guest.connection.sent_now():
                 continue
+            # He does not read, or is gone: to keep the answer again, for the sake of others, would never end.
+            self._is_sending = True
             guest.work = guest.connection.answer_what_is_here()
             if await self._was_kept_by(guest, scope):
                 return True
+            self._is_sending = False
         return False
 
     # -- those who need a task of their own ----------------------------------------------------------------------
 
     def _lead_on(self, guest: Guest, scope: trio.CancelScope) -> None:
         """Waiting begins: the task is this connection's from now on, and so is the buffer. Nobody else waits for it."""
+        self._is_sending = False
         self._part_from(guest)
         guest.task = scope
         guest.connection.may_keep = never
@@ -365,7 +393,7 @@ class Crowd:
         except BaseException:
             self._send_away(guest, None)
             raise
-        if not is_there:
+        if not is_there or (guest.task is not None and guest.task.cancel_called):
             self._send_away(guest, why)
             return
         del self._alone[guest]

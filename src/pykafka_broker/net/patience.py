@@ -50,6 +50,8 @@ class Patience:
     async def run(self) -> None:
         """Look at the clock until cancelled."""
         while True:
+            while self._noted and not self._noted[0][2].is_waiting:
+                heappop(self._noted)[2].is_noted = False
             with trio.CancelScope(deadline=self._noted[0][0] if self._noted else math.inf) as self._scope:
                 await trio.sleep_forever()
             now_s = monotonic_s()

@@ -68,6 +68,8 @@ class Waiter:
             await (_parked(self) if self.may_park else self._wait_in_task())
         finally:
             self.is_waiting = False
+            # It may be noted for long yet, and whoever was woken by it gone.
+            self.wake = _nobody
         return self.was_rung
 
     async def _wait_in_task(self) -> None:

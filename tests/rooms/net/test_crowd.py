@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import math
 import os
 import select
+import signal
 import socket
 import struct
+import weakref
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -17,8 +21,6 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from pykafka_broker.api.desk import Desk
@@ -680,50 +682,145 @@ async def test_a_client_that_does_not_read_is_parked_with_what_it_is_owed(hall: 
     assert heard == answer * (2 * (asked + 1))
 
 
-@given(st.data())
-@settings(max_examples=60)
-def test_whatever_requests_wait_for_everybody_is_answered_in_his_order(data: st.DataObject) -> None:
-    kinds = st.lists(st.sampled_from(["quick", "held", "parked", "short"]), min_size=1, max_size=6)
-    asked = data.draw(st.lists(kinds, min_size=1, max_size=4))
-    deeds = data.draw(st.lists(st.sampled_from(["ring", "let go", "wait", "turn"]), max_size=30))
+@pytest.fixture
+def is_watched() -> Iterator[None]:
+    """A loop that never waits is interrupted; no deadline of trio's would end it."""
 
-    async def tell() -> None:
-        hall = Hall()
-        beats = hall.beats
-        beats.held = {"held": trio.Event()}
-        beats.patience_s = {"parked": math.inf, "short": 1.0}
-        heard: list[list[tuple[int, int] | None]] = [[] for _ in asked]
+    def interrupt(*_: Any) -> None:
+        raise AssertionError("the crowd holds everybody up")
 
-        async def hear(client: Client, groups: list[str], into: list[tuple[int, int] | None]) -> None:
-            for _ in groups:
-                into.append(await client.hears())
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.alarm(10)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
-        async with trio.open_nursery() as room, trio.open_nursery() as ears:
-            room.start_soon(hall.crowd.run)
-            clients = [await hall.admits() for _ in asked]
-            for client, groups, into in zip(clients, asked, heard, strict=True):
-                await client.sends(*groups)
-                ears.start_soon(hear, client, groups, into)
-            for deed in itertools.chain(deeds, itertools.cycle(["wait", "ring", "let go", "turn"])):
-                if all(len(into) == len(groups) for into, groups in zip(heard, asked, strict=True)):
-                    break
-                if deed == "ring":
-                    for group in beats.patience_s:
-                        beats.changes.ring(group)
-                elif deed == "let go":
-                    beats.held["held"].set()
-                    beats.held = {"held": trio.Event()}
-                else:
-                    await trio.sleep(0.7 if deed == "wait" else 0)
-            assert not beats.waits
-            assert len(hall.ended) == 0
-            room.cancel_scope.cancel()
-        hall.close()
-        for groups, into in zip(asked, heard, strict=True):
-            for number, (group, answer) in enumerate(zip(groups, into, strict=True)):
-                assert answer in ([(number, 0), (number, OVER)] if group == "short" else [(number, 0)])
 
-    trio.run(tell, clock=trio.testing.MockClock(autojump_threshold=0.001))
+def resets(client: Client) -> None:
+    """The client's machine is switched off, or so."""
+    client.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.stream.socket.close()
+
+
+@pytest.mark.usefixtures("is_watched")
+@pytest.mark.parametrize("is_gone", [True, False])
+async def test_who_is_gone_or_does_not_read_when_kept_answers_are_sent_holds_nobody_up(
+    hall: Hall, monkeypatch: pytest.MonkeyPatch, is_gone: bool
+) -> None:
+    clients = [await hall.admits() for _ in range(5)]
+    watch = Watch(1e-6)
+    monkeypatch.setattr(crowd, "perf_counter", watch)
+
+    def goes() -> None:
+        watch.now_s += 1.0
+        if is_gone:
+            resets(clients[0])
+
+    hall.beats.deeds = {"go": goes}
+    if not is_gone:
+        monkeypatch.setattr(hall.guests[0].channel, "send_now", lambda pieces: pieces)
+    all_at_once(clients, "a", "go", "b", "c", "d")
+    for client in clients[1:]:
+        assert await client.hears() == (0, 0)
+
+
+async def test_who_will_ask_no_more_is_sent_the_answer_that_was_kept_for_him(hall: Hall) -> None:
+    hall.beats.patience_s = {"parked": math.inf}
+    hall.beats.deeds = {"ring": lambda: hall.beats.changes.ring("parked")}
+    ringing, waiting = [await hall.admits() for _ in range(2)]
+    await waiting.sends("parked")
+    await wait_all_tasks_blocked(_IN_THE_KERNEL_S)
+    all_at_once([ringing], "ring")
+    waiting.stream.socket.shutdown(socket.SHUT_WR)
+    assert await ringing.hears() == (0, 0)
+    assert await waiting.hears() == (0, 0)
+    assert await waiting.frame() is None
+
+
+@pytest.mark.parametrize("is_rung", [True, False])
+async def test_who_is_gone_is_forgotten_however_long_he_would_have_waited(hall: Hall, is_rung: bool) -> None:
+    hall.beats.patience_s = {"parked": 2**31 / 1000}
+    client, other = await hall.admits(), await hall.admits()
+    await client.sends("parked")
+    await wait_all_tasks_blocked(_IN_THE_KERNEL_S)
+    gone = weakref.ref(hall.guests[0].connection)
+    if is_rung:
+        hall.beats.changes.ring("parked")
+        assert await client.hears() == (0, 0)
+        await client.stream.aclose()
+    else:
+        hall.crowd.expel(hall.guests[0])
+    await wait_all_tasks_blocked(_IN_THE_KERNEL_S)
+    await other.sends("a")
+    assert await other.hears() == (0, 0)
+    gc.collect()
+    assert gone() is None
+
+
+async def test_those_who_wake_each_other_let_others_be_heard(hall: Hall) -> None:
+    bells = {"wait for a": "ring for b", "wait for b": "ring for a"}
+    hall.beats.patience_s = dict.fromkeys(bells, math.inf)
+    hall.beats.deeds = {
+        ring: partial(hall.beats.changes.ring, wait) for wait, ring in zip(bells, reversed(bells.values()), strict=True)
+    }
+    clients = [await hall.admits() for _ in range(3)]
+    for client, (wait, ring) in zip(clients, bells.items(), strict=False):
+        pair = [
+            write_request("Heartbeat", 4, 0, "tests", messages.HeartbeatRequest(group_id=GroupId(group)))
+            for group in (wait, ring)
+        ]
+        assert os.write(client.stream.socket.fileno(), b"".join(pair) * 700) > 0
+    await wait_all_tasks_blocked(_IN_THE_KERNEL_S)
+    other, starter = clients[2], await hall.admits()
+    hall.beats.deeds["start"] = lambda: hall.beats.changes.ring("wait for a")
+    all_at_once([starter], "start")
+    asked = False
+
+    def asks() -> None:
+        nonlocal asked
+        if not asked:
+            asked = True
+            all_at_once([other], "other")
+
+    ring, deed = "ring for b", hall.beats.deeds["ring for b"]
+    hall.beats.deeds[ring] = lambda: (asks(), deed())  # type: ignore[func-returns-value]
+    assert await other.hears() == (0, 0)
+    heard = hall.beats.heard
+    assert heard.index("other") - heard.index(ring) < 300
+    assert len(heard) > 50
+
+
+async def test_who_is_expelled_when_he_goes_on_to_be_parked_is_gone(hall: Hall) -> None:
+    hall.beats.patience_s = {"parked": math.inf}
+    hall.beats.held = {"held": trio.Event()}
+    client = await hall.admits()
+    await client.sends("held", "parked")
+    await wait_all_tasks_blocked(_IN_THE_KERNEL_S)
+    hall.beats.held["held"].set()
+    hall.crowd.expel(hall.guests[0])
+    await wait_all_tasks_blocked(_IN_THE_KERNEL_S)
+    assert hall.guests == []
+    assert not hall.beats.waits
+
+
+async def test_want_of_memory_for_a_buffer_ends_one_connection(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> memoryview:
+        monkeypatch.undo()
+        raise MemoryError
+
+    hall.beats.held = {"held": trio.Event()}
+    waiting, unlucky, other = [await hall.admits() for _ in range(3)]
+    await waiting.sends("held")
+    await wait_all_tasks_blocked(_IN_THE_KERNEL_S)
+    monkeypatch.setattr(crowd, "_new_buffer", fail)
+    await unlucky.sends("a")
+    with pytest.raises(trio.BrokenResourceError):
+        await unlucky.frame()
+    assert [type(why) for why in hall.ended] == [MemoryError]
+    await other.sends("a")
+    assert await other.hears() == (0, 0)
+    hall.beats.held["held"].set()
+    assert await waiting.hears() == (0, 0)
 
 
 @pytest.mark.parametrize("is_parked", [True, False])

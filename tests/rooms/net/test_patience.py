@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import trio
 import trio.testing
 
+from pykafka_broker.net import patience
 from pykafka_broker.net.patience import Patience
 from pykafka_broker.runtime.clock import monotonic_s
 from pykafka_broker.runtime.waiter import Waiter
@@ -73,3 +75,21 @@ async def test_those_who_were_rung_in_time_are_forgotten(
     sitting.waits(again)
     await trio.sleep(101)
     assert not any(waiter.is_waiting for waiter in (again, *still))
+
+
+async def test_nobody_is_looked_for_who_has_stopped_waiting(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+
+    def look() -> float:
+        nonlocal looks
+        looks += 1
+        return monotonic_s()
+
+    monkeypatch.setattr(patience, "monotonic_s", look)
+    sitting = Sitting(nursery)
+    for _ in range(500):
+        sitting.waits(Waiter(1.0)).ring()
+        await trio.sleep(0.01)
+    assert looks <= 6
