@@ -46,6 +46,10 @@ _LOOKING_ON_S: Final = 0.0001
 """So long the task looks on for the next request, after one that has come that soon. A task that sleeps has to be
 woken, and a processor that has nothing else to do with it, which takes longer than to answer.
 """
+_LOOKS_ON_AFTER: Final = 2
+"""Short silences in a row: a record that is produced is followed by one, until its consumer asks for the next, and then
+by a long one.
+"""
 _LOOKS_ON_PER_TURN: Final = 10
 _IS_ALONE: Final = not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2
 """Who looks on with the only processor keeps the client from it."""
@@ -116,8 +120,8 @@ class Crowd:
         self._patience = Patience()
         self._is_asleep = False
         """Whether the leader waits for the epoll."""
-        self._comes_soon = False
-        """Whether the last time that nobody had anything to ask was a short one."""
+        self._short_silences = 0
+        """How many of the last times that nobody had anything to ask were short ones."""
         self._spare: memoryview | None = None
         """The buffer into which whoever has none receives; ``None`` when the last one was kept."""
         self._is_sending = False
@@ -198,7 +202,7 @@ class Crowd:
                         return
                     self._ready.extend(self._epoll.poll(0, _AT_ONCE))
                     if not self._ready:
-                        if self._comes_soon and self._has_heard_by_looking_on():
+                        if self._short_silences >= _LOOKS_ON_AFTER and self._has_heard_by_looking_on():
                             done += _TURN // _LOOKS_ON_PER_TURN
                         else:
                             await self._sleep()
@@ -250,8 +254,9 @@ class Crowd:
         until = perf_counter() + _LOOKING_ON_S
         while not self._ready and perf_counter() < until:
             self._ready.extend(self._epoll.poll(0, _AT_ONCE))
-        self._comes_soon = bool(self._ready)
-        return self._comes_soon
+        if not self._ready:
+            self._short_silences = 0
+        return bool(self._ready)
 
     async def _sleep(self) -> None:
         """Until somebody has said something, or can go on."""
@@ -261,7 +266,7 @@ class Crowd:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
         finally:
             self._is_asleep = False
-        self._comes_soon = perf_counter() - asleep < _LOOKING_ON_S
+        self._short_silences = self._short_silences + 1 if perf_counter() - asleep < _LOOKING_ON_S else 0
 
     # -- serving -------------------------------------------------------------------------------------------------
 
