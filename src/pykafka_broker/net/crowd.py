@@ -29,7 +29,7 @@ from pykafka_broker.net.frames import SocketChannel
 from pykafka_broker.net.patience import Patience
 from pykafka_broker.runtime.waiter import Waiter
 
-IS_POSSIBLE: Final = hasattr(select, "epoll")
+IS_POSSIBLE: Final = hasattr(select, "epoll") and hasattr(os, "eventfd")
 SILENT_S: Final = 2.0
 """Who says nothing for so long needs no task, and no buffer, of his own."""
 BUFFER_BYTES: Final = 64 * 1024
@@ -43,7 +43,7 @@ _KEPT_S: Final = 0.0005
 be woken, which takes as long as to answer him; on one machine, whoever hears many at once is woken once.
 """
 _LOOKING_ON_S: Final = 0.0001
-"""So long the task looks on for the next request, after one that has come that soon. A task that sleeps has to be
+"""So long the task looks on for the next request, after some that have come that soon. A task that sleeps has to be
 woken, and a processor that has nothing else to do with it, which takes longer than to answer.
 """
 _LOOKS_ON_AFTER: Final = 2
