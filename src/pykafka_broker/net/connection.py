@@ -93,7 +93,15 @@ class Connection:
             call = open_call(frame, self._served)
             call.session = self._session
             call.may_park = self.may_park
-            response = await run(self._answer(call, self._session), self._send_before_waiting)
+            work = self._answer(call, self._session)
+            try:
+                trap = work.send(None)
+            except StopIteration as done:
+                response = done.value
+            else:
+                self._send_before_waiting()
+                response = await resumed(work, trap)
+                del trap
             self.answered += 1
             must_go = response is not None and self._gather(close_call(call, response))
             if call.throttle_ms > 0:
@@ -102,7 +110,7 @@ class Connection:
             elif must_go:
                 await self._send_gathered()
             # The call may hold views into the buffer, which is about to be filled again.
-            del call, response, frame
+            del call, work, response, frame
 
     @property
     def has_kept(self) -> bool:
@@ -116,11 +124,14 @@ class Connection:
 
     def _gather(self, pieces: list[Piece]) -> bool:
         """Keep an answer until it is sent; true when that must be before the next request."""
+        self._gathered.extend(pieces)
         must_go = False
         for piece in pieces:
-            self._gathered_bytes += size_of(piece)
-            must_go = must_go or _is_left_to_the_kernel(piece)
-        self._gathered.extend(pieces)
+            if type(piece) is FilePiece:
+                self._gathered_bytes += piece.size_bytes
+                must_go = must_go or piece.size_bytes > READ_BYTES
+            else:
+                self._gathered_bytes += len(piece)
         return must_go or self._gathered_bytes >= GATHERED_BYTES
 
     async def _send_gathered(self) -> None:
@@ -143,10 +154,6 @@ class Connection:
                 left = self._channel.send_now(joined)
                 self._gathered = left + rest if left else rest
         self._gathered_bytes = sum(map(size_of, self._gathered))
-
-
-def _is_left_to_the_kernel(piece: Piece) -> bool:
-    return type(piece) is FilePiece and piece.size_bytes > READ_BYTES
 
 
 def _joined(pieces: list[Piece]) -> tuple[list[Piece], list[Piece]]:
@@ -186,13 +193,8 @@ def _joined(pieces: list[Piece]) -> tuple[list[Piece], list[Piece]]:
 
 
 @types.coroutine
-def run(work: Coroutine[Any, Any, T], before_waiting: Callable[[], None]) -> Generator[Any, Any, T]:
-    """Run a coroutine to its end; ``before_waiting`` is called when, and only when, it is about to suspend."""
-    try:
-        trap = work.send(None)
-    except StopIteration as done:
-        return done.value  # type: ignore[no-any-return]
-    before_waiting()
+def resumed(work: Coroutine[Any, Any, T], trap: Any) -> Generator[Any, Any, T]:
+    """Run a coroutine that has been suspended by ``trap`` to its end."""
     while True:
         try:
             woken = yield trap
