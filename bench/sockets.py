@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import select
 import socket
+import struct
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -20,7 +21,8 @@ from pykafka_broker.wire.messages import ApiVersionsRequest, FetchRequest, ListO
 
 _PATIENCE_S: Final = 120.0
 _SIZE_BYTES: Final = 4
-_AT_ONCE: Final = 1 << 20
+_AT_ONCE: Final = 1 << 16
+"""So much is received at most, into memory that need not be asked for anew each time."""
 
 
 class Refused(RuntimeError):
@@ -35,6 +37,10 @@ class Line:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._request = request
         self.first = self._one_answer()
+        # With a time limit of its own, Python would look whether the socket is ready before each send and receive.
+        self.socket.settimeout(None)
+        for limit in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+            self.socket.setsockopt(socket.SOL_SOCKET, limit, struct.pack("ll", int(_PATIENCE_S), 0))
         self._size = len(self.first)
         self._rest = 0
         self.under_way = 0
