@@ -14,7 +14,7 @@ from struct import Struct
 from typing import Any, Final
 
 from bench.sessions import CLIENT, Session
-from bench.sockets import Refused
+from bench.sockets import Refused, limit_in_the_kernel
 from pykafka_broker.model.errors import ErrorCode
 from pykafka_broker.model.names import GroupId, MemberId, Offset
 from pykafka_broker.wire.codec import read, write
@@ -41,7 +41,7 @@ VERSIONS: Final = {
     "LeaveGroup": 4,
 }
 _PAUSE_S: Final = 0.001
-_AT_ONCE: Final = 1 << 18
+_AT_ONCE: Final = 1 << 16
 _NOT_YET: Final = frozenset(
     {ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, ErrorCode.COORDINATOR_NOT_AVAILABLE, ErrorCode.NOT_COORDINATOR}
 )
@@ -56,6 +56,7 @@ class Line:
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        limit_in_the_kernel(self.socket, PATIENCE_S)
         self._held = b""
 
     def hear(self) -> list[bytes]:

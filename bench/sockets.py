@@ -37,10 +37,7 @@ class Line:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._request = request
         self.first = self._one_answer()
-        # With a time limit of its own, Python would look whether the socket is ready before each send and receive.
-        self.socket.settimeout(None)
-        for limit in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
-            self.socket.setsockopt(socket.SOL_SOCKET, limit, struct.pack("ll", int(_PATIENCE_S), 0))
+        limit_in_the_kernel(self.socket, _PATIENCE_S)
         self._size = len(self.first)
         self._rest = 0
         self.under_way = 0
@@ -68,6 +65,15 @@ class Line:
                 raise Refused("the broker hung up at the first request")
             data += more
         return data
+
+
+def limit_in_the_kernel(connection: socket.socket, patience_s: float) -> None:
+    """Let sends and receives wait for so long at most; with a time limit of its own, Python would look whether the
+    socket is ready before each of them.
+    """
+    connection.settimeout(None)
+    for limit in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+        connection.setsockopt(socket.SOL_SOCKET, limit, struct.pack("ll", int(patience_s), 0))
 
 
 def ask_again_and_again(port: int, requests: Sequence[bytes], in_flight: int, seconds: float) -> dict[str, float]:

@@ -38,6 +38,8 @@ _TURN: Final = 100
 """So much is done, some milliseconds, before all other tasks have their turn: a request answered, a piece of one taken
 in, or as many bytes moved as ``BUFFER_BYTES``.
 """
+_READY_PER_TURN: Final = 10
+"""So many who have said something are heard in a turn at least, whoever else could go on with what is parked."""
 _KEPT_S: Final = 0.0005
 """So long, and one request more, the answers of several connections wait for each other. Each of those who sleep has to
 be woken, which takes as long as to answer him; on one machine, whoever hears many at once is woken once.
@@ -114,9 +116,9 @@ class Crowd:
         behind everybody else.
         """
         self._woken: deque[Guest] = deque()
-        """Whose parked request can go on: they and those who are ready take turns."""
-        self._was_woken = False
-        """Whether the last one served was one of them."""
+        """Whose parked request can go on: they have waited longest, and come before those who are ready."""
+        self._ready_first = 0
+        """How many of those who are ready come before them, at the beginning of a turn."""
         self._patience = Patience()
         self._is_asleep = False
         """Whether the leader waits for the epoll."""
@@ -222,16 +224,18 @@ class Crowd:
                     if done >= _TURN:
                         await trio.lowlevel.checkpoint()
                         done = 0
+                        # Those who wake each other would never let anybody else be heard.
                         if not self._ready:
-                            # Those who wake each other would never let anybody else be heard.
                             self._ready.extend(self._epoll.poll(0, _AT_ONCE))
+                        self._ready_first = _READY_PER_TURN
 
     def _next(self) -> Guest | None:
         """Who is to be served next, if there is still somebody."""
-        self._was_woken = bool(self._woken) and not (self._was_woken and self._ready)
-        if self._was_woken:
+        if self._woken and not (self._ready and self._ready_first):
             guest = self._woken.popleft()
             return None if guest.work is None else guest
+        if self._ready_first:
+            self._ready_first -= 1
         descriptor, _ = self._ready.popleft()
         if descriptor == self._bell:
             os.eventfd_read(self._bell)
@@ -244,8 +248,10 @@ class Crowd:
         return ready
 
     def _others_are_next(self) -> bool:
-        """Whether answers are kept, to leave together with those of others."""
-        return not self._is_sending and bool(self._ready or self._woken)
+        """Whether answers are kept, to leave together with those of others who have asked; who has waited for what has
+        come now, waits no longer.
+        """
+        return not self._is_sending and bool(self._ready) and not self._woken
 
     def _has_heard_by_looking_on(self) -> bool:
         """Look for somebody's next request for a moment, unless another task could use it."""
