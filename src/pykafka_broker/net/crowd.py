@@ -126,8 +126,8 @@ class Crowd:
         """How many of the last times that nobody had anything to ask were short ones."""
         self._spare: memoryview | None = None
         """The buffer into which whoever has none receives; ``None`` when the last one was kept."""
-        self._is_sending = False
-        """Whether kept answers are being sent, so that no more may be kept."""
+        self._goes_on = False
+        """Whether a request that was begun earlier is gone on with, or its answer is sent: that is kept no longer."""
         self._nursery: trio.Nursery | None = None
 
     async def run(self) -> None:
@@ -248,10 +248,8 @@ class Crowd:
         return ready
 
     def _others_are_next(self) -> bool:
-        """Whether answers are kept, to leave together with those of others who have asked; who has waited for what has
-        come now, waits no longer.
-        """
-        return not self._is_sending and bool(self._ready) and not self._woken
+        """Whether answers are kept, to leave together with those of others, or behind what others have waited for."""
+        return not self._goes_on and bool(self._ready or self._woken)
 
     def _has_heard_by_looking_on(self) -> bool:
         """Look for somebody's next request for a moment, unless another task could use it."""
@@ -284,6 +282,7 @@ class Crowd:
         is_lent = False
         try:
             work = guest.work
+            self._goes_on = work is not None
             if work is None:
                 is_lent = not frames.has_buffer
                 received = self._receive(guest)
@@ -365,18 +364,15 @@ class Crowd:
             if guest.connection.sent_now():
                 continue
             # He does not read, or is gone: to keep the answer again, for the sake of others, would never end.
-            self._is_sending = True
             guest.work = guest.connection.answer_what_is_here()
             if await self._was_kept_by(guest, scope):
                 return True
-            self._is_sending = False
         return False
 
     # -- those who need a task of their own ----------------------------------------------------------------------
 
     def _lead_on(self, guest: Guest, scope: trio.CancelScope) -> None:
         """Waiting begins: the task is this connection's from now on, and so is the buffer. Nobody else waits for it."""
-        self._is_sending = False
         self._part_from(guest)
         guest.task = scope
         guest.connection.may_keep = never
