@@ -88,7 +88,7 @@ public final class OldClients {
                 open.add(producer);
             }
         }
-        // Not before all are written: a broker of before 1.0 forgets what it has received and not yet begun when the
+        // Not before all are written: an old broker forgets what it has received and not yet begun when the
         // connection closes (KAFKA-3703), and with acks 0 nothing tells the client that it was begun.
         for (KafkaProducer<byte[], byte[]> one : open) one.close();
     }

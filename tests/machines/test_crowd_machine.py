@@ -194,7 +194,7 @@ class Story:
             guest = visitor.guest
             if not visitor.gone:
                 assert guest.is_heard
-                assert (guest.work, guest.waiter, guest.task) == (None, None, None)
+                assert (guest.work, guest.task) == (None, None)
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ class GroupOffsetApi:
                 lambda group, now, ticket: group.commit_offsets(now, ticket, body), may_park=call.may_park
             )
         except KafkaError as error:
-            stored = _refused_commit(error.code, body)
+            stored = self._refuse_commit(call, error.code, None)
         if not refused:
             return stored
         answer.topics = _merged(refused, stored.topics)
@@ -142,7 +142,9 @@ class GroupOffsetApi:
 
     @staticmethod
     def _refuse_commit(call: Call[Any], code: ErrorCode, detail: str | None) -> messages.OffsetCommitResponse:
-        return _refused_commit(code, call.body)
+        from pykafka_broker.group import commits
+
+        return commits.refused(code, call.body)
 
     # -- OffsetFetch ---------------------------------------------------------------------------------------------
 
@@ -256,12 +258,6 @@ class GroupOffsetApi:
     @staticmethod
     def _refuse_delete(call: Call[Any], code: ErrorCode, detail: str | None) -> messages.OffsetDeleteResponse:
         return messages.OffsetDeleteResponse(error_code=code)
-
-
-def _refused_commit(code: ErrorCode, body: messages.OffsetCommitRequest) -> messages.OffsetCommitResponse:
-    from pykafka_broker.group import commits
-
-    return commits.refused(code, body)
 
 
 def _committed(offset: Offset) -> CommittedOffset:

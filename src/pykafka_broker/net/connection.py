@@ -193,9 +193,11 @@ def _joined(pieces: list[Piece]) -> tuple[list[Piece], list[Piece]]:
 
 
 @types.coroutine
-def resumed(work: Coroutine[Any, Any, T], trap: Any) -> Generator[Any, Any, T]:
-    """Run a coroutine that has been suspended by ``trap`` to its end."""
-    while True:
+def resumed(work: Coroutine[Any, Any, T], trap: Any, *, stop_at: type | None = None) -> Generator[Any, Any, Any]:
+    """Run a coroutine that has been suspended by ``trap`` to its end, and give its result; or until it is suspended by
+    a trap of the kind ``stop_at``, and give that.
+    """
+    while type(trap) is not stop_at:
         try:
             woken = yield trap
         except BaseException as error:
@@ -206,4 +208,5 @@ def resumed(work: Coroutine[Any, Any, T], trap: Any) -> Generator[Any, Any, T]:
         try:
             trap = step(value)
         except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
+            return done.value
+    return trap

@@ -15,16 +15,16 @@ from __future__ import annotations
 import mmap
 import os
 import select
-import types
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
 import trio
 
-from pykafka_broker.net.connection import Connection, never
+from pykafka_broker.net.connection import Connection, never, resumed
 from pykafka_broker.net.frames import SocketChannel
 from pykafka_broker.net.patience import Patience
 from pykafka_broker.runtime.waiter import Waiter
@@ -64,7 +64,7 @@ Work = Coroutine[Any, Any, None]
 class Guest:
     """One connection, in the crowd or with a task of its own."""
 
-    __slots__ = ("_seen", "_silence", "channel", "connection", "host", "is_heard", "rests", "task", "waiter", "work")
+    __slots__ = ("_seen", "_silence", "channel", "connection", "host", "is_heard", "rests", "task", "work")
 
     def __init__(self, channel: SocketChannel, connection: Connection, host: str) -> None:
         self.channel = channel
@@ -78,8 +78,6 @@ class Guest:
         """Whether this task waits for the next request."""
         self.work: Work | None = None
         """What is left to do of the request that is parked, if one is."""
-        self.waiter: Waiter | None = None
-        """What that waits for."""
         self._seen = -1
         self._silence = 0
 
@@ -173,7 +171,7 @@ class Crowd:
                 guest.work.close()
             except Exception as problem:
                 why = why or problem
-            guest.work = guest.waiter = None
+            guest.work = None
         self._ended(guest, why)
 
     def _part_from(self, guest: Guest) -> None:
@@ -295,7 +293,7 @@ class Crowd:
                     return False
                 work = guest.connection.answer_what_is_here()
             else:
-                guest.work = guest.waiter = None
+                guest.work = None
             try:
                 trap = work.send(None)
             except StopIteration:
@@ -342,7 +340,6 @@ class Crowd:
     def _park(self, guest: Guest, work: Work, waiter: Waiter) -> None:
         """Lay aside what is left of a request until its waiter wakes."""
         guest.work = work
-        guest.waiter = waiter
         waiter.wake = partial(self._wake, guest)
         self._patience.note(waiter)
         self._unsent.pop(guest, None)
@@ -406,16 +403,13 @@ class Crowd:
         del self._alone[guest]
         guest.connection.frames.let_go()
         self.admit(guest)
-        if guest.work is not None and guest.waiter is not None:
-            self._park(guest, guest.work, guest.waiter)
 
-    @staticmethod
-    async def _serve_alone(guest: Guest, work: Work, trap: Any, *, is_lent: bool) -> bool:
+    async def _serve_alone(self, guest: Guest, work: Work, trap: Any, *, is_lent: bool) -> bool:
         """Answer one connection until its client hangs up (false), has been silent for a while (true), or waits for
         something with a request that can be parked (true as well).
         """
         connection = guest.connection
-        waiter = await driven(work, trap)
+        waiter: Waiter | None = await resumed(work, trap, stop_at=Waiter)
         if is_lent:
             connection.frames.give_back()
         while waiter is None:
@@ -429,8 +423,9 @@ class Crowd:
             finally:
                 guest.rests = False
             work = connection.answer_what_is_here()
-            waiter = await driven(work)
-        guest.work, guest.waiter = work, waiter
+            with suppress(StopIteration):
+                waiter = await resumed(work, work.send(None), stop_at=Waiter)
+        self._park(guest, work, waiter)
         return True
 
     def _note_buffer(self, guest: Guest) -> None:
@@ -456,27 +451,3 @@ class Crowd:
 def _new_buffer() -> memoryview:
     """``BUFFER_BYTES``, of which those take memory into which something has been put: who waits keeps a whole one."""
     return memoryview(mmap.mmap(-1, BUFFER_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
-
-
-@types.coroutine
-def driven(work: Work, trap: Any = None) -> Generator[Any, Any, Waiter | None]:
-    """Run a coroutine on, from the trap it is in if it is in one, in the task that awaits this: to its end (``None``),
-    or until it is to be parked.
-    """
-    step: Callable[[Any], Any] = work.send
-    value: Any = None
-    while True:
-        if trap is None:
-            try:
-                trap = step(value)
-            except StopIteration:
-                return None
-        if type(trap) is Waiter:
-            return trap
-        try:
-            value = yield trap
-        except BaseException as error:
-            step, value = work.throw, error
-        else:
-            step = work.send
-        trap = None

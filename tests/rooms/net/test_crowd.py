@@ -567,9 +567,9 @@ async def test_who_is_parked_is_woken_in_the_turn_of_the_request_that_rings(hall
     await wait_all_tasks_blocked(_IN_THE_KERNEL_S)
     await clients[0].sends("ring")
     await trio.sleep(0)
-    while not any(guest.waiter is None for guest in hall.guests[1:]):
+    while not any(guest.work is None for guest in hall.guests[1:]):
         await trio.sleep(0)
-    assert all(guest.waiter is None for guest in hall.guests)
+    assert all(guest.work is None for guest in hall.guests)
     for client in clients:
         assert await client.hears() == (0, 0)
 
