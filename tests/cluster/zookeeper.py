@@ -159,6 +159,10 @@ class Ensemble:
         """The server with this port."""
         return next(server for server in self.servers if server.port == port)
 
+    def without(self, server: ZooKeeper) -> list[ZooKeeper]:
+        """The others."""
+        return [other for other in self.servers if other is not server]
+
     def start(self) -> None:
         """Start the servers that do not run, and return when all serve, under one leader."""
         for server in self.servers:
