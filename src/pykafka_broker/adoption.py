@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID, uuid4
+
+from msgspec import Struct, field
 
 from pykafka_broker.config.broker import BrokerSettings
 from pykafka_broker.houses import CannotStart, open_house
@@ -44,8 +45,7 @@ class CannotAdopt(Exception):
     """The directories cannot be taken over; the sentence is for the person who asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """One partition's directory."""
 
     topic_id: TopicId
@@ -54,8 +54,7 @@ class Found:
     highest_producer_id: int
 
 
-@dataclass(slots=True)
-class FoundTopic:
+class FoundTopic(Struct):
     """What the files tell of a topic."""
 
     name: str
@@ -77,8 +76,7 @@ class FoundTopic:
         return COMPACTED if self.was_compacted else KEPT_FOR_EVER
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+class Survey(Struct, frozen=True):
     """All that was found in some log directories."""
 
     paths: tuple[Path, ...]

@@ -13,11 +13,12 @@ import random
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pykafka_broker.api.cluster import ClusterApi
 from pykafka_broker.api.configs import ConfigApi
@@ -84,8 +85,7 @@ READY_WITHIN_S = 30.0
 """How long a start waits for the controller to tell this broker of all topics before it serves what it knows."""
 
 
-@dataclass(slots=True)
-class RunningBroker:
+class RunningBroker(Struct):
     """A broker that serves."""
 
     broker_id: BrokerId

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from pykafka_broker.control.cluster import Endpoint, LiveBroker, PartitionState, Topic
 from pykafka_broker.control.commands import StateWrite

@@ -8,8 +8,9 @@ A broker that is not the controller answers NOT_CONTROLLER, to ControlledShutdow
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from pykafka_broker.api.routes import Route
 from pykafka_broker.control.cluster import PartitionState
@@ -37,8 +38,7 @@ class Controlling(Protocol):
     async def producer_id_block(self, broker: BrokerId, broker_epoch: int) -> range: ...
 
 
-@dataclass(slots=True)
-class ClusterApi:
+class ClusterApi(Struct):
     """Puts brokers' requests to the controller, as long as that is this broker."""
 
     controller: Controlling

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 from pykafka_broker.api.routes import Route
 from pykafka_broker.config.alterations import Alteration, Operation, altered, check_alterations
@@ -48,8 +49,7 @@ class Topics(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class ConfigApi:
+class ConfigApi(Struct):
     """Shows and changes settings."""
 
     configs: DynamicConfigs

@@ -9,8 +9,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from pykafka_broker.api.routes import Route
 from pykafka_broker.model.errors import ErrorCode, KafkaError
@@ -42,8 +43,7 @@ class TopicMaker(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class CoordinatorApi:
+class CoordinatorApi(Struct):
     """The leader of the internal topic's partition coordinates; the first question makes the topic."""
 
     metadata: Metadata

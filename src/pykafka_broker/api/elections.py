@@ -9,10 +9,10 @@ for those that are still missing, although they are elected.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import trio
+from msgspec import Struct
 
 from pykafka_broker.api.routes import Route
 from pykafka_broker.control.ballots import ElectionType
@@ -33,8 +33,7 @@ class Electing(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class ElectionApi:
+class ElectionApi(Struct):
     """Passes elections on to the controller, and waits until they are known here."""
 
     controller: Electing

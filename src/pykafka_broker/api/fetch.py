@@ -20,10 +20,11 @@ how far they are. Consumers since version 11 may read from any replica.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
+
+from msgspec import Struct, field
 
 from pykafka_broker.api.current_leaders import tell_leader
 from pykafka_broker.api.fetch_sessions import FetchPlan, FetchSessions, Key, Wanted
@@ -62,8 +63,7 @@ _FIRST_VERSION_WITH_LEADERS = 16
 _NOBODY = BrokerId(-1)
 
 
-@dataclass(slots=True)
-class _Found:
+class _Found(Struct):
     """What one pass over the partitions gave."""
 
     entries: list[tuple[Key, messages.FetchResponse.PartitionData]]
@@ -75,8 +75,7 @@ class _Found:
     """What a follower is given of which partition, in bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Quiet:
+class _Quiet(Struct, frozen=True):
     """A partition that had nothing new for a reader, and the bell that will tell of something."""
 
     leadership: Leadership
@@ -111,8 +110,7 @@ class _Reader(NamedTuple):
         )
 
 
-@dataclass(slots=True)
-class FetchApi:
+class FetchApi(Struct):
     """Reads pieces of log files; a long poll is a loop that reads again after every change."""
 
     leaderships: Leaderships

@@ -8,9 +8,10 @@ The cache has a fixed number of slots; a full cache evicts what has not been use
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
+
+from msgspec import Struct, field
 
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import NO_TOPIC_ID
@@ -27,8 +28,7 @@ Key = tuple[str | UUID, int]
 """A topic's name, or its id where the client fetches by id; and the partition."""
 
 
-@dataclass(slots=True)
-class Wanted:
+class Wanted(Struct):
     """One partition of a fetch: what the client asks, and what it was last told."""
 
     topic: str
@@ -69,8 +69,7 @@ class Wanted:
         return news
 
 
-@dataclass(slots=True)
-class FetchSession:
+class FetchSession(Struct):
     """What one client keeps fetching."""
 
     session_id: int
@@ -87,8 +86,7 @@ class FetchSession:
         self.last_used_ms = now
 
 
-@dataclass(slots=True)
-class FetchPlan:
+class FetchPlan(Struct):
     """The partitions one request wants, and how its answer is worded."""
 
     partitions: dict[Key, Wanted]
@@ -102,8 +100,7 @@ class FetchPlan:
         return iter(self.partitions.values())
 
 
-@dataclass(slots=True)
-class FetchSessions:
+class FetchSessions(Struct):
     """All sessions of this broker. ``new_id`` gives a random id between 1 and 2**31-1."""
 
     slots: int

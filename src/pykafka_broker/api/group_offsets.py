@@ -13,8 +13,9 @@ OffsetFetch
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct
 
 from pykafka_broker.api.groups import shard_of
 from pykafka_broker.api.routes import Route
@@ -46,8 +47,7 @@ class OldOffsets(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class GroupOffsetApi:
+class GroupOffsetApi(Struct):
     """Looks after topics that are not there; the rest is for the group's coordinator."""
 
     groups: Shards[GroupCoordinator]

@@ -19,8 +19,9 @@ ListGroups
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from pykafka_broker.api.routes import Route
 from pykafka_broker.model.errors import ErrorCode, KafkaError
@@ -50,8 +51,7 @@ def _everything(session: Any, group_id: str) -> int:
     return GROUP_OPERATIONS
 
 
-@dataclass(slots=True)
-class GroupApi:
+class GroupApi(Struct):
     """Each call goes to the coordinator of its group, and comes back when what it decided is stored."""
 
     groups: Shards[GroupCoordinator]

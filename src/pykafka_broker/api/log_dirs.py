@@ -8,8 +8,9 @@ AlterReplicaLogDirs    an answer without error says that the move has begun; Des
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from pykafka_broker.api.routes import Route
 from pykafka_broker.model.errors import ErrorCode, KafkaError
@@ -20,8 +21,7 @@ from pykafka_broker.wire import messages
 from pykafka_broker.wire.exchange import Call
 
 
-@dataclass(slots=True)
-class LogDirApi:
+class LogDirApi(Struct):
     """Tells what the log keeper knows, and passes moves on."""
 
     keeper: LogKeeper

@@ -15,10 +15,10 @@ Metadata
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import trio
+from msgspec import Struct, field
 
 from pykafka_broker.api.routes import Route
 from pykafka_broker.control.topics import is_legal_name
@@ -44,8 +44,7 @@ FIRST_WORD_S = 5.0
 _ENDPOINT_TYPES = {1: "BROKER", 2: "CONTROLLER"}
 
 
-@dataclass(slots=True)
-class MetadataApi:
+class MetadataApi(Struct):
     """Answers from the cache; what a topic looks like is built once per listener and kept until it changes."""
 
     metadata: Metadata

@@ -14,8 +14,9 @@ OffsetForLeaderEpoch
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from pykafka_broker.api.routes import Route
 from pykafka_broker.log import lookups
@@ -38,8 +39,7 @@ _CONSUMER, _DEBUGGING = -1, -2
 """Replica ids of those who are no broker; a tool that looks for errors may ask any replica."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Deleting:
+class _Deleting(Struct, frozen=True):
     """Records deleted here, the answer about which waits until all live replicas have deleted them, too."""
 
     answer: messages.DeleteRecordsResponse.PartitionResult
@@ -59,8 +59,7 @@ class _Deleting:
         return self.answer.low_watermark >= self.wanted
 
 
-@dataclass(slots=True)
-class OffsetApi:
+class OffsetApi(Struct):
     """Every partition is asked for itself; one that fails does not spoil the others."""
 
     leaderships: Leaderships

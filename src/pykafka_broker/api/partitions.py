@@ -9,8 +9,9 @@ UpdateMetadata   0  one address for each broker;  5  by topic
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from pykafka_broker.api.routes import Route
 from pykafka_broker.model.errors import ErrorCode
@@ -22,8 +23,7 @@ _FIRST_ANSWER_BY_TOPIC = 5
 _FIRST_WITH_ENDPOINTS = 1
 
 
-@dataclass(slots=True)
-class PartitionApi:
+class PartitionApi(Struct):
     """Passes the controller's orders on."""
 
     leaderships: Leaderships

@@ -13,10 +13,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import trio
+from msgspec import Struct
 
 from pykafka_broker.api.current_leaders import tell_leader
 from pykafka_broker.api.routes import Route
@@ -42,8 +42,7 @@ if TYPE_CHECKING:
     _Unflushed = tuple[_Answer, TopicPartition]
 
 
-@dataclass(slots=True)
-class _Waiting:
+class _Waiting(Struct):
     """An append whose answer waits until the in-sync replicas have it too."""
 
     answer: messages.ProduceResponse.PartitionProduceResponse
@@ -53,8 +52,7 @@ class _Waiting:
     """The leader's term in which it was appended: in a later one something else may be at that offset."""
 
 
-@dataclass(slots=True)
-class ProduceApi:
+class ProduceApi(Struct):
     """Appends on the trio thread, without a pause between two partitions of one request."""
 
     leaderships: Leaderships

@@ -7,8 +7,9 @@ A transactional id needs a transaction coordinator, which this broker does not h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from pykafka_broker.api.routes import Route
 from pykafka_broker.model.errors import ErrorCode, KafkaError
@@ -19,8 +20,7 @@ from pykafka_broker.wire import messages
 from pykafka_broker.wire.exchange import Call
 
 
-@dataclass(slots=True)
-class ProducerApi:
+class ProducerApi(Struct):
     """Gives producer ids, and tells which producers a partition remembers."""
 
     producer_ids: ProducerIds

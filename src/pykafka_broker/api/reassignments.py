@@ -7,8 +7,9 @@ Both are for the controller; any other broker says NOT_CONTROLLER. An answer wit
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from pykafka_broker.api.routes import Route
 from pykafka_broker.control.cluster import Assignment
@@ -33,8 +34,7 @@ class Reassigning(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class ReassignmentApi:
+class ReassignmentApi(Struct):
     """Passes reassignments on to the controller, and tells of those in progress."""
 
     controller: Reassigning

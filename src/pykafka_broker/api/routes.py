@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from pykafka_broker.model.errors import ErrorCode
 from pykafka_broker.wire import spec
@@ -17,8 +18,7 @@ Refusal = Callable[[Call[Any], ErrorCode, str | None], Any]
 """Gives the response message that tells a failed call's error, for every version of the API."""
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """One API: its name in the specs, the versions we serve (``"0-9"``), its handler and how it says no."""
 
     api: str
@@ -35,8 +35,7 @@ class Family(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Routes:
+class Routes(Struct, frozen=True):
     """All routes by API key, and the ranges that ApiVersions tells."""
 
     by_key: Mapping[int, Route]

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import trio
+from msgspec import Struct
 
 from pykafka_broker.api.routes import Route
 from pykafka_broker.config.layers import ShownConfig
@@ -51,8 +51,7 @@ ShowConfigs = Callable[[Mapping[str, str]], Sequence[ShownConfig]]
 """All settings that a topic with these of its own would have."""
 
 
-@dataclass(slots=True)
-class TopicApi:
+class TopicApi(Struct):
     """Topics come, grow and go."""
 
     topics: Topics

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from pykafka_broker.api.routes import Route
 from pykafka_broker.model.errors import ErrorCode
@@ -24,8 +25,7 @@ API_VERSIONS_KEY = 18
 _SOFTWARE = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?")
 
 
-@dataclass(slots=True)
-class VersionsApi:
+class VersionsApi(Struct):
     """``served`` is told once all routes are collected; ``features_epoch`` gives the version of ``/feature``."""
 
     served: Callable[[], Served]

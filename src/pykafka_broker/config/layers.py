@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 
 class Source(enum.IntEnum):
@@ -28,8 +29,7 @@ class Synonym(NamedTuple):
     source: Source
 
 
-@dataclass(frozen=True, slots=True)
-class ShownConfig:
+class ShownConfig(Struct, frozen=True):
     """One setting as an answer shows it; ``kind`` is 0 for a key nobody knows, whose value is not shown either."""
 
     name: str

@@ -7,7 +7,8 @@ finding out what an empty host or port 0 came to, is ``net``'s.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from pykafka_broker.config.network import NetworkSettings
 
@@ -29,8 +30,7 @@ def _unreadable(key: str, why: str) -> ListenerError:
     return ListenerError(key, why, is_requirement=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Listener:
+class Listener(Struct, frozen=True):
     """One address; ``host`` is empty for all interfaces, ``port`` 0 for any free one."""
 
     name: str
@@ -43,8 +43,7 @@ class Listener:
         return f"{self.name}://{host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Listeners:
+class Listeners(Struct, frozen=True):
     """All of a broker's listeners; ``advertised`` is ``None`` where they are the ones it listens on."""
 
     listening: tuple[Listener, ...]

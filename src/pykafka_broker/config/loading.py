@@ -8,9 +8,10 @@ the broker stands alone on loopback; with one, Kafka's own keys and defaults hol
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
+
+from msgspec import Struct
 
 from pykafka_broker.config.broker import BrokerSettings
 from pykafka_broker.config.checks import broken_demands
@@ -57,8 +58,7 @@ class ConfigurationError(ValueError):
         super().__init__("\n".join(self.lines))
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Struct, frozen=True):
     """A broker's settings and where they come from."""
 
     settings: BrokerSettings

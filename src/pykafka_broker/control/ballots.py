@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from pykafka_broker.control import election
 from pykafka_broker.control.cluster import Cluster, PartitionState
@@ -39,8 +40,7 @@ _FAILURES = {
 }
 
 
-@dataclass(slots=True)
-class Ballot:
+class Ballot(Struct):
     """One request for elections, and what has come of it so far."""
 
     ticket: Ticket

@@ -6,13 +6,13 @@ Values only. What follows from them is ``election``'s and ``controller``'s busin
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from pykafka_broker.model.names import NO_BROKER, BrokerId, LeaderEpoch, TopicId, TopicPartition
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """One advertised listener of a broker; the protocol is Kafka's number (0 PLAINTEXT … 3 SASL_SSL)."""
 
     listener: str
@@ -21,8 +21,7 @@ class Endpoint:
     security_protocol: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class LiveBroker:
+class LiveBroker(Struct, frozen=True):
     """A registered broker; ``epoch`` is the ``czxid`` of its registration and grows with every start."""
 
     broker_id: BrokerId
@@ -35,8 +34,7 @@ class LiveBroker:
         return next((endpoint for endpoint in self.endpoints if endpoint.listener == listener), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(Struct, frozen=True):
     """The replicas of a partition, preferred leader first; ``adding`` and ``removing`` while it is reassigned."""
 
     replicas: tuple[BrokerId, ...]
@@ -49,8 +47,7 @@ class Assignment:
         return bool(self.adding or self.removing)
 
 
-@dataclass(frozen=True, slots=True)
-class Topic:
+class Topic(Struct, frozen=True):
     """A topic as its node tells it; ``version`` is the node's, ``topic_id`` missing when an old tool wrote it."""
 
     topic_id: TopicId | None
@@ -58,8 +55,7 @@ class Topic:
     version: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionState:
+class PartitionState(Struct, frozen=True):
     """Leader and in-sync replicas; ``version``, the partition epoch, is that of the node, -1 while unwritten."""
 
     leader: BrokerId
@@ -75,8 +71,7 @@ class PartitionState:
         return self.leader != NO_BROKER
 
 
-@dataclass(slots=True)
-class Cluster:
+class Cluster(Struct):
     """The controller's picture of everything, changed in place as events come in."""
 
     brokers: dict[BrokerId, LiveBroker] = field(default_factory=dict)

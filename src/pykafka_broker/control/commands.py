@@ -7,8 +7,9 @@ a controller whose term is over cannot write; the outcome of each comes back as 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from pykafka_broker.control.cluster import PartitionState, Topic
 from pykafka_broker.model.errors import KafkaError
@@ -16,8 +17,7 @@ from pykafka_broker.model.names import BrokerId, TopicPartition
 from pykafka_broker.model.outcome import Fact, Ticket
 
 
-@dataclass(frozen=True, slots=True)
-class StateWrite:
+class StateWrite(Struct, frozen=True):
     """One partition's next state; ``expected`` is the version it replaces, ``None`` when it is the first."""
 
     partition: TopicPartition
@@ -25,50 +25,43 @@ class StateWrite:
     expected: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class WriteStates:
+class WriteStates(Struct, frozen=True):
     """Write partition states; ends in ``StatesWritten`` and ``StatesRefused``, which may share them out."""
 
     writes: Sequence[StateWrite]
 
 
-@dataclass(frozen=True, slots=True)
-class WriteTopic:
+class WriteTopic(Struct, frozen=True):
     """Write a topic's node if it still has ``topic.version``; ends in ``TopicWritten`` or ``TopicRefused``."""
 
     name: str
     topic: Topic
 
 
-@dataclass(frozen=True, slots=True)
-class ForgetTopic:
+class ForgetTopic(Struct, frozen=True):
     """Remove a topic's nodes, its settings, and last the deletion mark; ends in ``TopicForgotten``."""
 
     name: str
     partitions: Sequence[int]
 
 
-@dataclass(frozen=True, slots=True)
-class ForgetDeletion:
+class ForgetDeletion(Struct, frozen=True):
     """Remove a deletion mark that will not be acted on."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class ForgetElection:
+class ForgetElection(Struct, frozen=True):
     """Remove the node by which an old tool asked for an election."""
 
 
-@dataclass(frozen=True, slots=True)
-class WriteReassignments:
+class WriteReassignments(Struct, frozen=True):
     """Leave only these in the node by which old tools ask for reassignments; without any, remove it."""
 
     left: Mapping[TopicPartition, Sequence[BrokerId]]
 
 
-@dataclass(frozen=True, slots=True)
-class TellBroker:
+class TellBroker(Struct, frozen=True):
     """Send a request to a broker until it answers or is gone; ends in ``BrokerAnswered``."""
 
     broker: BrokerId
@@ -76,16 +69,14 @@ class TellBroker:
     request: Any
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerTicket:
+class AnswerTicket(Struct, frozen=True):
     """Tell who asked what became of each of his partitions, or why nothing was done at all."""
 
     ticket: Ticket
     verdicts: Mapping[TopicPartition, Any] | KafkaError
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(Struct, frozen=True):
     """Say for the log what happened."""
 
     fact: Fact

@@ -8,7 +8,9 @@ at the same place as the old one would have. Writing, sending and watching are l
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pykafka_broker.control.balance import FIRST_AFTER_MS, out_of_place
 from pykafka_broker.control.ballots import Ballot, ElectionType
@@ -60,8 +62,7 @@ from pykafka_broker.model.time import Millis
 from pykafka_broker.wire import messages
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControllerSettings:
+class ControllerSettings(Struct, frozen=True, kw_only=True):
     """What the controller takes from the broker's configuration."""
 
     inter_broker_listener: str = "PLAINTEXT"

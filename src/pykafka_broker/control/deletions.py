@@ -7,7 +7,8 @@ then every replica is told to delete; when all have, its nodes go, the mark last
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from pykafka_broker.control.cluster import Cluster
 from pykafka_broker.model.names import BrokerId, TopicPartition
@@ -27,8 +28,7 @@ class Stage(enum.Enum):
     FORGETTING = "forgetting"
 
 
-@dataclass(slots=True)
-class Deletion:
+class Deletion(Struct):
     """One topic's deletion; ``left`` are the copies that are still there."""
 
     topic: str

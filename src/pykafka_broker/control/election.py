@@ -8,7 +8,8 @@ serves, but is not elected.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from pykafka_broker.control.cluster import Assignment, PartitionState
 from pykafka_broker.model.names import NO_BROKER, BrokerId, LeaderEpoch

@@ -7,8 +7,9 @@ notification does no harm.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from pykafka_broker.control.ballots import ElectionType
 from pykafka_broker.control.cluster import LiveBroker, PartitionState, Topic
@@ -18,8 +19,7 @@ from pykafka_broker.model.names import BrokerId, TopicPartition
 from pykafka_broker.model.outcome import Ticket
 
 
-@dataclass(frozen=True, slots=True)
-class TermBegan:
+class TermBegan(Struct, frozen=True):
     """We were elected and have read everything; watches were armed before the reading."""
 
     controller_epoch: int
@@ -29,75 +29,65 @@ class TermBegan:
     deletions: Collection[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class BrokersSeen:
+class BrokersSeen(Struct, frozen=True):
     """These brokers are registered now."""
 
     brokers: Collection[LiveBroker]
 
 
-@dataclass(frozen=True, slots=True)
-class TopicsSeen:
+class TopicsSeen(Struct, frozen=True):
     """These topics exist now; ``fresh`` are those among them that were not there before."""
 
     names: Collection[str]
     fresh: Mapping[str, Topic]
 
 
-@dataclass(frozen=True, slots=True)
-class TopicAssignmentChanged:
+class TopicAssignmentChanged(Struct, frozen=True):
     """A topic's node was written, by us or by somebody else."""
 
     topic: str
     now: Topic
 
 
-@dataclass(frozen=True, slots=True)
-class DeletionsSeen:
+class DeletionsSeen(Struct, frozen=True):
     """Somebody wants these topics deleted."""
 
     topics: Collection[str]
 
 
-@dataclass(frozen=True, slots=True)
-class StatesWritten:
+class StatesWritten(Struct, frozen=True):
     """These partition states stand in the tree; each has its new version."""
 
     states: Mapping[TopicPartition, PartitionState]
 
 
-@dataclass(frozen=True, slots=True)
-class StatesRefused:
+class StatesRefused(Struct, frozen=True):
     """These states could not be written because the tree holds something else; ``None`` where it holds nothing."""
 
     found: Mapping[TopicPartition, PartitionState | None]
 
 
-@dataclass(frozen=True, slots=True)
-class TopicWritten:
+class TopicWritten(Struct, frozen=True):
     """A topic's node was written by us and has this version now."""
 
     topic: str
     version: int
 
 
-@dataclass(frozen=True, slots=True)
-class TopicRefused:
+class TopicRefused(Struct, frozen=True):
     """A topic's node was not the one we meant to write; ``found`` is what is there, ``None`` when nothing is."""
 
     topic: str
     found: Topic | None
 
 
-@dataclass(frozen=True, slots=True)
-class TopicForgotten:
+class TopicForgotten(Struct, frozen=True):
     """Every node of a topic is gone, its deletion mark last."""
 
     topic: str
 
 
-@dataclass(frozen=True, slots=True)
-class BrokerAnswered:
+class BrokerAnswered(Struct, frozen=True):
     """A broker has answered a request of ours."""
 
     broker: BrokerId
@@ -106,8 +96,7 @@ class BrokerAnswered:
     response: Any
 
 
-@dataclass(frozen=True, slots=True)
-class ElectionAsked:
+class ElectionAsked(Struct, frozen=True):
     """Somebody wants leaders elected for these partitions; ends in ``AnswerTicket``."""
 
     ticket: Ticket
@@ -115,16 +104,14 @@ class ElectionAsked:
     partitions: Collection[TopicPartition]
 
 
-@dataclass(frozen=True, slots=True)
-class ReassignmentAsked:
+class ReassignmentAsked(Struct, frozen=True):
     """Somebody wants these replicas for partitions, ``None`` to cancel a move; ends in ``AnswerTicket``."""
 
     ticket: Ticket
     wanted: Mapping[TopicPartition, Target | None]
 
 
-@dataclass(frozen=True, slots=True)
-class IsrChangeAsked:
+class IsrChangeAsked(Struct, frozen=True):
     """A leader wants other in-sync replicas for partitions that it leads; ends in ``AnswerTicket``."""
 
     ticket: Ticket
@@ -133,8 +120,7 @@ class IsrChangeAsked:
     wishes: Mapping[TopicPartition, IsrWish]
 
 
-@dataclass(frozen=True, slots=True)
-class ShutdownAsked:
+class ShutdownAsked(Struct, frozen=True):
     """A broker wants to stop; ends in ``AnswerTicket`` with the partitions that it still leads."""
 
     ticket: Ticket
@@ -142,29 +128,25 @@ class ShutdownAsked:
     broker_epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class LogDirsFailed:
+class LogDirsFailed(Struct, frozen=True):
     """These brokers have lost a log directory, and have to be asked which partitions were in it."""
 
     brokers: Collection[BrokerId]
 
 
-@dataclass(frozen=True, slots=True)
-class ElectionWritten:
+class ElectionWritten(Struct, frozen=True):
     """An old tool wants preferred leaders elected, by a node of the tree, which has to go when that is done."""
 
     partitions: Collection[TopicPartition]
 
 
-@dataclass(frozen=True, slots=True)
-class ReassignmentsWritten:
+class ReassignmentsWritten(Struct, frozen=True):
     """This is what old tools want reassigned, by a node of the tree; nothing when there is none."""
 
     wanted: Mapping[TopicPartition, Target]
 
 
-@dataclass(frozen=True, slots=True)
-class SettingsChanged:
+class SettingsChanged(Struct, frozen=True):
     """Unclean elections may be allowed now, of one topic or (``None``) of any."""
 
     topic: str | None

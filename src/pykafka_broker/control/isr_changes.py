@@ -7,7 +7,9 @@ asked for. After ``KafkaController.doAlterPartition``; the order of the checks i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from pykafka_broker.control.cluster import Cluster, PartitionState
 from pykafka_broker.control.petitions import Due, Situation
@@ -16,8 +18,7 @@ from pykafka_broker.model.names import BrokerId, LeaderEpoch, TopicPartition
 from pykafka_broker.model.outcome import Ticket
 
 
-@dataclass(frozen=True, slots=True)
-class IsrWish:
+class IsrWish(Struct, frozen=True):
     """The in-sync replicas that a leader wants, and what it believes to stand now."""
 
     leader_epoch: LeaderEpoch
@@ -29,8 +30,7 @@ class IsrWish:
 Verdict = PartitionState | KafkaError
 
 
-@dataclass(slots=True)
-class IsrPetition:
+class IsrPetition(Struct):
     """One AlterPartition, and what has come of it so far."""
 
     ticket: Ticket

@@ -8,7 +8,8 @@ what is. Who is elected is ``election``'s business; when a topic's partitions ma
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from pykafka_broker.control import election
 from pykafka_broker.control.cluster import Assignment, Cluster, PartitionState
@@ -19,8 +20,7 @@ from pykafka_broker.model.names import BrokerId, TopicPartition
 from pykafka_broker.model.outcome import Fact, Level
 
 
-@dataclass(frozen=True, slots=True)
-class _UnderWay:
+class _UnderWay(Struct, frozen=True):
     """A write, and what it means for those who are told of it."""
 
     is_first: bool = False

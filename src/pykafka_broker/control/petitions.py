@@ -8,16 +8,16 @@ the business of ``ballots``, ``isr_changes`` and ``shutdown``.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from pykafka_broker.control.cluster import Assignment, Cluster, PartitionState
 from pykafka_broker.model.names import BrokerId, TopicPartition
 from pykafka_broker.model.outcome import Ticket
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
+class Situation(Struct, frozen=True):
     """What there is to decide upon."""
 
     cluster: Cluster
@@ -29,8 +29,7 @@ class Situation:
     """Whether copies of the topic are being deleted already."""
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(Struct, frozen=True):
     """The state that a partition has to get."""
 
     partition: TopicPartition

@@ -8,14 +8,14 @@ The dice are thrown by the caller: ``start_index`` and ``next_shift``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from pykafka_broker.model.errors import ErrorCode, KafkaError
 from pykafka_broker.model.names import BrokerId
 
 
-@dataclass(frozen=True, slots=True)
-class Seat:
+class Seat(Struct, frozen=True):
     """A live broker that can take replicas, and its rack if it has one."""
 
     broker_id: BrokerId

@@ -9,7 +9,9 @@ decided from what stands in the tree, so that a new controller goes on where the
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from pykafka_broker.control import election
 from pykafka_broker.control.cluster import Assignment, Cluster, PartitionState, Topic
@@ -76,16 +78,14 @@ def _set(brokers: Iterable[BrokerId]) -> str:
     return f"Set({', '.join(map(str, brokers))})"
 
 
-@dataclass(frozen=True, slots=True)
-class TopicStep:
+class TopicStep(Struct, frozen=True):
     """The topic's node has to be written so."""
 
     name: str
     topic: Topic
 
 
-@dataclass(frozen=True, slots=True)
-class StateStep:
+class StateStep(Struct, frozen=True):
     """The partition's state has to be written so, and its replicas told of this assignment; ``joining`` are those that
     have yet to get in sync.
     """
@@ -96,8 +96,7 @@ class StateStep:
     joining: Target = ()
 
 
-@dataclass(frozen=True, slots=True)
-class StopStep:
+class StopStep(Struct, frozen=True):
     """A broker has to delete its copy, which is no longer wanted."""
 
     partition: TopicPartition
@@ -108,8 +107,7 @@ class StopStep:
 Step = TopicStep | StateStep | StopStep
 
 
-@dataclass(slots=True)
-class Petition:
+class Petition(Struct):
     """One AlterPartitionReassignments, and what has come of it so far."""
 
     ticket: Ticket

@@ -7,7 +7,8 @@ are told to it, and it decides itself whether to wait. After ``KafkaController.d
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from pykafka_broker.control import election
 from pykafka_broker.control.cluster import Cluster
@@ -27,8 +28,7 @@ def refusal(cluster: Cluster, broker: BrokerId, broker_epoch: int) -> KafkaError
     return None
 
 
-@dataclass(slots=True)
-class Departure:
+class Departure(Struct):
     """One broker on its way out."""
 
     ticket: Ticket

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from pykafka_broker.control.cluster import Topic
 from pykafka_broker.control.placement import Placement, Seat, place
@@ -25,8 +26,7 @@ MAX_PARTITIONS_AT_ONCE = 100_000
 _LEGAL_NAME = re.compile(r"[a-zA-Z0-9._-]+")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewTopic:
+class NewTopic(Struct, frozen=True, kw_only=True):
     """What is asked for; ``None`` for a number or the assignment means that the caller leaves it to the broker."""
 
     name: str
@@ -36,8 +36,7 @@ class NewTopic:
     configs: Mapping[str, str | None] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True, kw_only=True):
     """What a new topic has to get along with, and the dice for its placement."""
 
     topics: Collection[str]
@@ -52,8 +51,7 @@ class Surroundings:
     next_shift: int
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """``holds`` must be true, or the topic is refused with ``error`` and the text that ``says`` gives."""
 
     error: ErrorCode

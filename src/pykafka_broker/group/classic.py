@@ -7,7 +7,8 @@ Follows ``GroupCoordinator`` of Kafka 3.9 with its static members (KIP-345) and 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from pykafka_broker.group.deadlines import Deadlines
 from pykafka_broker.group.decision import Decision
@@ -27,8 +28,7 @@ NEW_MEMBER_JOIN_TIMEOUT_MS = 5 * 60 * 1000
 """A new member whose JoinGroup is parked is dropped after this long: it may have hung up, we could not tell."""
 
 
-@dataclass(frozen=True, slots=True)
-class Joiner:
+class Joiner(Struct, frozen=True):
     """A JoinGroup as the rules need it."""
 
     ticket: Ticket

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from pykafka_broker.model.names import MemberId
 from pykafka_broker.model.outcome import Ticket
@@ -17,8 +18,7 @@ CONSUMER_PROTOCOL = "consumer"
 """The one protocol type whose subscriptions the broker can read."""
 
 
-@dataclass(slots=True, eq=False)
-class Member:
+class Member(Struct, eq=False):
     """One member of a group (``MemberMetadata``)."""
 
     member_id: MemberId

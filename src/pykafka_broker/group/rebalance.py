@@ -7,7 +7,8 @@ delayed operations of Kafka 3.9's ``GroupCoordinator`` (``DelayedJoin``, ``Initi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from pykafka_broker.group.deadlines import Deadlines
 from pykafka_broker.group.decision import Decision
@@ -31,8 +32,7 @@ DeadlineKey = tuple[str, str, str]
 """What, which group, which member (or nobody)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(Struct, frozen=True):
     """The group settings that a rebalance obeys."""
 
     initial_rebalance_delay_ms: int

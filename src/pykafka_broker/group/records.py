@@ -7,7 +7,8 @@ A record's key begins with an int16 that says what the record is about (0 and 1:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from pykafka_broker.model.names import NO_EPOCH, GroupId, LeaderEpoch, Offset, TopicPartition
 from pykafka_broker.wire import messages
@@ -29,8 +30,7 @@ _RECORD_BYTES = 32
 """The most that a record takes in a batch besides its key and value."""
 
 
-@dataclass(frozen=True, slots=True)
-class CommittedOffset:
+class CommittedOffset(Struct, frozen=True):
     """Where a group stands in a partition (``OffsetAndMetadata``)."""
 
     offset: Offset
@@ -41,8 +41,7 @@ class CommittedOffset:
     """When the client wanted it forgotten, -1 if it left that to the broker."""
 
 
-@dataclass(frozen=True, slots=True)
-class OffsetRecord:
+class OffsetRecord(Struct, frozen=True):
     """A group's position in one partition; ``None`` forgets it."""
 
     group_id: GroupId
@@ -76,8 +75,7 @@ class OffsetRecord:
         return _versioned(value, version)
 
 
-@dataclass(frozen=True, slots=True)
-class GroupRecord:
+class GroupRecord(Struct, frozen=True):
     """A group at rest: generation, protocol, members and what they were assigned; ``None`` forgets it."""
 
     group_id: GroupId

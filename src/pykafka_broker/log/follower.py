@@ -8,8 +8,9 @@ when that is found out (the answer to a fetch says so, KIP-595), and begun anew 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 from pykafka_broker.log.fetch_session import FetchSession, Wish
 from pykafka_broker.log.partition import OffsetsOutOfOrder, Origin, PartitionLog
@@ -60,8 +61,7 @@ class FollowerSettings(Protocol):
     def replica_fetch_backoff_ms(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """One request to the leader, in the version to be used among brokers."""
 
     api: str
@@ -69,8 +69,7 @@ class Question:
     body: Any
 
 
-@dataclass(slots=True)
-class Taken:
+class Taken(Struct):
     """What an answer has changed."""
 
     grown: list[TopicPartition] = field(default_factory=list)
@@ -79,8 +78,7 @@ class Taken:
     """Logs of which more is committed."""
 
 
-@dataclass(slots=True, eq=False)
-class _Followed:
+class _Followed(Struct, eq=False):
     source: Source
     leader_epoch: LeaderEpoch
     leader_end: int = -1

@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
+
+from msgspec import Struct
 
 from pykafka_broker.log import partition_metadata
 from pykafka_broker.log.disk import Disk
@@ -59,8 +60,7 @@ class Abandoned(Exception):
     """Nobody wants to have this partition opened any more: the broker is told to stop while it recovers."""
 
 
-@dataclass(slots=True)
-class Loaded:
+class Loaded(Struct):
     """A partition as its files tell it."""
 
     segments: list[Segment]

@@ -9,7 +9,8 @@ the controller has written it, replicas that are to join count already and those
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from pykafka_broker.model.names import BrokerId
 from pykafka_broker.model.time import Millis
@@ -17,8 +18,7 @@ from pykafka_broker.model.time import Millis
 UNKNOWN_OFFSET = -1
 
 
-@dataclass(slots=True)
-class Replica:
+class Replica(Struct):
     """One follower, as its fetches show it."""
 
     broker: BrokerId
@@ -47,8 +47,7 @@ class Replica:
         return self.log_end_offset == leader_end or now - self.last_caught_up_ms <= lag_time_max_ms
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
+class Proposal(Struct, frozen=True):
     """A change of the in-sync replicas that the leader wants and the controller has not confirmed."""
 
     isr: tuple[BrokerId, ...]

@@ -9,9 +9,10 @@ Source: Kafka's ``LogValidator``, ``UnifiedLog.analyzeAndValidateRecords``, ``Pr
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
-from struct import Struct
+import struct
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from pykafka_broker.log.record_rules import InvalidRecords, RecordError, RecordRules, java_name, newest_timestamp
 from pykafka_broker.model.errors import ErrorCode, KafkaError
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
 __all__ = ["InvalidRecords", "Origin", "RecordError", "Validated", "plain_bytes", "take_plain", "validate"]
 
 
-_SIZE = Struct(">i")
+_SIZE = struct.Struct(">i")
 
 
 class Origin(enum.Enum):
@@ -69,8 +70,7 @@ class Origin(enum.Enum):
     REPLICATION = enum.auto()
 
 
-@dataclass(slots=True)
-class Validated:
+class Validated(Struct):
     """A batch that may be appended once it has its offset and leader epoch (``wire.batch.patch``).
 
     ``header`` is that of ``batch`` as it is now. ``log_append_time_ms`` is -1 where the producer's time counts.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+class Principal(Struct, frozen=True):
     """Kafka's ``User:alice``; on an unauthenticated listener everybody is ``User:ANONYMOUS``."""
 
     kind: str = "User"
@@ -19,16 +18,14 @@ class Principal:
 ANONYMOUS = Principal()
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(Struct, frozen=True):
     """The program at the other end: what it calls itself and where it calls from (``/127.0.0.1``)."""
 
     client_id: str
     host: str
 
 
-@dataclass(slots=True)
-class Session:
+class Session(Struct):
     """One connection as the handlers see it: the listener it came through, who it is, and from where."""
 
     listener: str

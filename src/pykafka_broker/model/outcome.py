@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Generic, NewType, TypeVar
+
+from msgspec import Struct, field
 
 Ticket = NewType("Ticket", int)
 """Stands for a caller who is waiting for an answer; the room that decides knows nothing else of the caller."""
@@ -29,8 +30,7 @@ class Level(enum.IntEnum):
     ERROR = 40
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(Struct, frozen=True):
     """Something that happened, said once: logged and counted by ``observe``, asserted by tests."""
 
     name: str
@@ -38,8 +38,7 @@ class Fact:
     fields: Mapping[str, object] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome(Generic[Reply, Stored]):
+class Outcome(Struct, Generic[Reply, Stored], frozen=True):
     """A decision: ``replies`` may go out once ``records`` are committed; ``facts`` tell what happened."""
 
     replies: Mapping[Ticket, Reply] = field(default_factory=lambda: _NOTHING)

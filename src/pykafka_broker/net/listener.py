@@ -10,10 +10,10 @@ import logging
 import socket as stdlib_socket
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import trio
+from msgspec import Struct
 
 from pykafka_broker.descriptors import for_connections, may_be_open
 from pykafka_broker.model.errors import WireError
@@ -42,8 +42,7 @@ copying what it holds together, in this process's time; less, and a large answer
 """
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionLimits:
+class ConnectionLimits(Struct, frozen=True):
     """What connections may take: the keys of the same names in the broker's configuration."""
 
     max_frame_bytes: int = 104_857_600

@@ -8,11 +8,11 @@ the only replica in sync, and tells coordinators when they gain or lose a partit
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import trio
+from msgspec import Struct, field
 
 from pykafka_broker.config.topic import TopicSettings
 from pykafka_broker.control.topics import is_legal_name
@@ -62,8 +62,7 @@ class Logs(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Surroundings:
+class Surroundings(Struct):
     """What every leadership needs of the broker around it."""
 
     settings: Callable[[str], TopicSettings]
@@ -81,8 +80,7 @@ class LogEnd(NamedTuple):
     partition: TopicPartition
 
 
-@dataclass(slots=True, eq=False)
-class Leadership:
+class Leadership(Struct, eq=False):
     """This broker's part in one partition, as leader or as follower, and its log."""
 
     partition: TopicPartition

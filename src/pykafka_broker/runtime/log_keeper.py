@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import trio
+from msgspec import Struct
 
 from pykafka_broker.config.topic import TopicSettings
 from pykafka_broker.descriptors import for_logs, may_be_open
@@ -63,8 +63,7 @@ class KeeperSettings(CleanerSettings, OpeningSettings, Protocol):
     def log_cleaner_enable(self) -> bool: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """A log directory as DescribeLogDirs shows it; -1 bytes where the volume would not say."""
 
     path: str

@@ -12,12 +12,12 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import trio
+from msgspec import Struct, field
 
 from pykafka_broker.config.topic import TopicSettings
 from pykafka_broker.log.loading import Abandoned
@@ -48,8 +48,7 @@ class OpeningSettings(Protocol):
     def producer_id_expiration_ms(self) -> int: ...
 
 
-@dataclass(slots=True, eq=False)
-class Kept:
+class Kept(Struct, eq=False):
     """A partition's log, its files, and the log directory in which they are."""
 
     log: PartitionLog
@@ -60,8 +59,7 @@ class Kept:
     flushing: trio.Lock = field(default_factory=trio.Lock)
 
 
-@dataclass(slots=True)
-class Opened:
+class Opened(Struct):
     """What was found in the log directories that work."""
 
     partitions: list[tuple[TopicPartition, Kept]] = field(default_factory=list)
@@ -74,8 +72,7 @@ class Opened:
     clean_up_to: dict[TopicPartition, int] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class _Work:
+class _Work(Struct):
     """A log directory that is being opened, by several threads."""
 
     directory: LogDirectory

@@ -8,8 +8,9 @@ dictionary access and answers to Metadata keep what they built until something c
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from pykafka_broker.config.listeners import PROTOCOLS
 from pykafka_broker.model.errors import ErrorCode
@@ -32,8 +33,7 @@ AWAITED: Final = object()
 """The key that rings when the controller has told of topics that were awaited."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """Where one listener of a broker can be reached; the protocol is Kafka's number."""
 
     host: str
@@ -41,8 +41,7 @@ class Address:
     security_protocol: int
 
 
-@dataclass(frozen=True, slots=True)
-class BrokerInfo:
+class BrokerInfo(Struct, frozen=True):
     """A live broker: its addresses by listener name, and its rack."""
 
     broker_id: BrokerId
@@ -50,8 +49,7 @@ class BrokerInfo:
     rack: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionInfo:
+class PartitionInfo(Struct, frozen=True):
     """One partition as the controller last told it; the leader is -1 when there is none."""
 
     index: int
@@ -64,8 +62,7 @@ class PartitionInfo:
     controller_epoch: int
 
 
-@dataclass(slots=True)
-class TopicInfo:
+class TopicInfo(Struct):
     """A topic and its partitions, by index and in order."""
 
     name: str

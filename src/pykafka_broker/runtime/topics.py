@@ -7,7 +7,8 @@ ZooKeeper mode a broker that auto-creates a topic writes its nodes itself, contr
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from pykafka_broker.config.broker import BrokerSettings
 from pykafka_broker.control.cluster import Assignment, Topic
@@ -26,28 +27,24 @@ CheckConfigs = Callable[[Mapping[str, str]], None]
 """Raises INVALID_CONFIG for settings that a topic cannot have."""
 
 
-@dataclass(frozen=True, slots=True)
-class Created:
+class Created(Struct, frozen=True):
     """A topic that was made, or could be."""
 
     topic_id: TopicId
     placement: Placement
 
 
-@dataclass(frozen=True, slots=True)
-class _Planned:
+class _Planned(Struct, frozen=True):
     """The two nodes of a topic that may be made."""
 
-    topic: nodes.TopicAssignment
-    settings: nodes.ConfigEntity
-    changes: tuple[Create, Create] = field(init=False)
+    name: str
+    settings: Create
+    topic: Create
 
-    def __post_init__(self) -> None:
-        changes = (
-            Create(self.settings.path, self.settings.encode()),
-            Create(self.topic.path, self.topic.encode()),
-        )
-        object.__setattr__(self, "changes", changes)
+    @property
+    def changes(self) -> tuple[Create, Create]:
+        """What is written together."""
+        return self.settings, self.topic
 
     @property
     def size_bytes(self) -> int:
@@ -105,13 +102,11 @@ class Topics:
             taken.add(new.name)
             made = Created(self._new_topic_id(), placement)
             outcomes.append(made)
+            topic = nodes.TopicAssignment(new.name, placement, made.topic_id)
+            stated = {key: value for key, value in new.configs.items() if value is not None}
+            settings = nodes.ConfigEntity(nodes.TOPIC_CONFIG, new.name, stated)
             planned[place] = _Planned(
-                nodes.TopicAssignment(new.name, placement, made.topic_id),
-                nodes.ConfigEntity(
-                    nodes.TOPIC_CONFIG,
-                    new.name,
-                    {key: value for key, value in new.configs.items() if value is not None},
-                ),
+                new.name, Create(settings.path, settings.encode()), Create(topic.path, topic.encode())
             )
         if not validate_only:
             for place, refusal in (await self._write_all(planned)).items():
@@ -154,16 +149,15 @@ class Topics:
 
     async def _write(self, one: _Planned) -> None:
         """Write one topic; settings left behind by an earlier topic of the name are overwritten, as Kafka does."""
-        settings, made = one.changes
         try:
             try:
-                await self._tree.together((settings, made))
+                await self._tree.together(one.changes)
             except NodeExists as error:
-                if error.path != settings.path:
+                if error.path != one.settings.path:
                     raise
-                await self._tree.together((Replace(settings.path, settings.data), made))
+                await self._tree.together((Replace(one.settings.path, one.settings.data), one.topic))
         except NodeExists as error:
-            text = f"Topic '{one.topic.topic}' already exists."
+            text = f"Topic '{one.name}' already exists."
             raise KafkaError(ErrorCode.TOPIC_ALREADY_EXISTS, text) from error
 
     async def add_partitions(

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
+
+from msgspec import Struct
 
 _TOKEN = re.compile(
     r"""
@@ -30,8 +31,7 @@ class JaasError(ValueError):
     """A text that is no JAAS configuration; says in which line and why."""
 
 
-@dataclass(frozen=True, slots=True)
-class LoginModule:
+class LoginModule(Struct, frozen=True):
     """One module of an entry: a Java class, how much hangs on it, and what it is told."""
 
     name: str
@@ -39,8 +39,7 @@ class LoginModule:
     options: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
+class _Token(Struct, frozen=True):
     kind: str
     text: str
     line: int

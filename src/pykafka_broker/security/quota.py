@@ -7,13 +7,12 @@ quota holds back, and how, is ``runtime/throttles.py``'s.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from pykafka_broker.model.time import Millis
 
 
-@dataclass(slots=True)
-class _Window:
+class _Window(Struct):
     began_ms: Millis
     last_ms: Millis
     amount: float = 0.0

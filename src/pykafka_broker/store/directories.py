@@ -14,9 +14,10 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
+
+from msgspec import Struct
 
 from pykafka_broker.device import APPENDING, write_durably
 from pykafka_broker.model.names import TopicPartition
@@ -46,8 +47,7 @@ class DamagedCheckpoint(DirectoryError):
     """A checkpoint makes no sense; what it said can be found out again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """A directory's partitions: live ones, and leftovers that wait to be removed."""
 
     partitions: Mapping[TopicPartition, Path]

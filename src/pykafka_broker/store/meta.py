@@ -6,7 +6,9 @@ Reading follows Apache Kafka 3.9's ``MetaProperties``, what is refused its ``Met
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pykafka_broker.config.properties import MalformedProperties, parse
 
@@ -24,8 +26,7 @@ class NotMine(ValueError):
     """The directory belongs to somebody else; the sentence is Apache Kafka's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Meta:
+class Meta(Struct, frozen=True):
     """A directory belongs to one broker of one cluster; a file need not name them."""
 
     broker_id: int | None

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
+
+from msgspec import Struct
 
 from pykafka_broker.model.errors import WireError
 from pykafka_broker.wire import spec
@@ -49,15 +50,13 @@ _HEADS = (struct.Struct(">ii"), struct.Struct(">iix"))
 """Size and correlation id; without and with tagged fields, of which there are none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(Struct, frozen=True):
     """What is answered: the lowest and highest version by API key."""
 
     ranges: Mapping[int, tuple[int, int]]
 
 
-@dataclass(slots=True)
-class Call(Generic[Body]):
+class Call(Struct, Generic[Body]):
     """One request that waits for its response. ``throttle_ms``, ``session`` and ``may_park`` are for others to set."""
 
     api: str
@@ -75,8 +74,7 @@ class Call(Generic[Body]):
     """An ApiVersions of a version we lack: ``version`` is 0 and the answer must say UNSUPPORTED_VERSION."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Form:
+class _Form(Struct, frozen=True):
     """What an API looks like in one version."""
 
     api: str

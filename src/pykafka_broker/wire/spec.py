@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
+
+import msgspec
 
 PRIMITIVES = frozenset(
     "bool int8 int16 uint16 int32 uint32 int64 float64 string bytes records uuid".split()  # noqa: SIM905
@@ -33,23 +34,20 @@ class Versions(NamedTuple):
         return self.low <= version <= self.high
 
 
-@dataclass(frozen=True, slots=True)
-class Primitive:
+class Primitive(msgspec.Struct, frozen=True):
     """A type without parts."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Struct:
+class Struct(msgspec.Struct, frozen=True):
     """Named fields in order. Its name is unique in its message."""
 
     name: str
     fields: tuple[Field, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Array:
+class Array(msgspec.Struct, frozen=True):
     """Any number of elements, none of them null."""
 
     element: Primitive | Struct
@@ -58,8 +56,7 @@ class Array:
 Kind = Primitive | Struct | Array
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(msgspec.Struct, frozen=True):
     """One line of a spec. ``default`` is meaningful for primitives; others default to empty, or null if said."""
 
     name: str
@@ -78,8 +75,7 @@ class Field:
         return self.nullable is not None and self.nullable.has(version)
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """A request, a response, or a record: a struct with the versions in which it exists."""
 
     name: str
@@ -94,8 +90,7 @@ class Message:
         return self.flexible is not None and version >= self.flexible
 
 
-@dataclass(frozen=True, slots=True)
-class Heading:
+class Heading(msgspec.Struct, frozen=True):
     """The first line of an API's spec."""
 
     key: int
@@ -105,8 +100,7 @@ class Heading:
     flexible: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Api:
+class Api(msgspec.Struct, frozen=True):
     """One API: what is asked and what is answered."""
 
     heading: Heading

@@ -9,11 +9,12 @@ from __future__ import annotations
 import shlex
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
+
+from msgspec import Struct
 
 from pykafka_broker.config.broker import BrokerSettings
 from pykafka_broker.config.kinds import Value
@@ -57,8 +58,7 @@ class CredentialsError(Exception):
     """Credentials that cannot be had as they are told of; one line says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(Struct, frozen=True):
     """Who we are to ZooKeeper, and how we know it; each part may be missing."""
 
     username: str | None = None

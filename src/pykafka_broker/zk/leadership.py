@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final, NoReturn
 
 import trio
+from msgspec import Struct
 
 from pykafka_broker.model.names import NO_BROKER, BrokerId
 from pykafka_broker.zk.nodes import CONTROLLER, CONTROLLER_EPOCH, ControllerEpoch, ControllerNode, MalformedNode
@@ -36,8 +36,7 @@ _LOOK_AGAIN_S: Final = 5.0
 """How long a node that makes no sense is left alone, unless it changes before."""
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
+class Term(Struct, frozen=True):
     """One broker's time as the controller."""
 
     epoch: int

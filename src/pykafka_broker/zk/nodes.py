@@ -11,9 +11,10 @@ import binascii
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import UUID
+
+from msgspec import Struct, field
 
 from pykafka_broker.model.names import BrokerId, LeaderEpoch, TopicId, TopicPartition
 from pykafka_broker.wire.primitives import LONGEST_STRING_BYTES
@@ -159,8 +160,7 @@ def uuid_of(text: str) -> UUID:
         raise MalformedNode(f"{text!r} is not an id") from error
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """One advertised listener of a broker; written ``LISTENER://host:port``."""
 
     listener: str
@@ -190,8 +190,7 @@ class Endpoint:
         return cls(_text(listener), _text(host), _int32(port), _text(protocol))
 
 
-@dataclass(frozen=True, slots=True)
-class BrokerRegistration:
+class BrokerRegistration(Struct, frozen=True):
     """``/brokers/ids/<id>``: how a live broker can be reached; written in version 5, read from version 1 on."""
 
     broker_id: BrokerId
@@ -260,8 +259,7 @@ class BrokerRegistration:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ControllerNode:
+class ControllerNode(Struct, frozen=True):
     """``/controller``: who is the controller; ephemeral, made only in the election's transaction."""
 
     broker_id: BrokerId
@@ -293,8 +291,7 @@ class ControllerNode:
         return _reading(CONTROLLER, decoded)
 
 
-@dataclass(frozen=True, slots=True)
-class ControllerEpoch:
+class ControllerEpoch(Struct, frozen=True):
     """``/controller_epoch``: plain decimal text; the node's version is the token that fences a controller."""
 
     epoch: int
@@ -311,8 +308,7 @@ class ControllerEpoch:
         return _reading(CONTROLLER_EPOCH, lambda: cls(_int32(_some(data))))
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterId:
+class ClusterId(Struct, frozen=True):
     """``/cluster/id``: made by the first broker, never changed."""
 
     cluster_id: str
@@ -329,8 +325,7 @@ class ClusterId:
         return _reading(CLUSTER_ID, lambda: cls(str(_read(data)["id"])))
 
 
-@dataclass(frozen=True, slots=True)
-class Feature:
+class Feature(Struct, frozen=True):
     """``/feature``: the cluster's finalized features; status 0 is disabled, 1 enabled."""
 
     features: Mapping[str, int] = field(default_factory=dict)
@@ -358,8 +353,7 @@ class Feature:
         return _reading(FEATURE, decoded)
 
 
-@dataclass(frozen=True, slots=True)
-class TopicAssignment:
+class TopicAssignment(Struct, frozen=True):
     """``/brokers/topics/<topic>``: the replicas of each partition, preferred leader first."""
 
     topic: str
@@ -408,8 +402,7 @@ class TopicAssignment:
         return _reading(topic_path(topic), decoded)
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionState:
+class PartitionState(Struct, frozen=True):
     """``…/partitions/<p>/state``: leader and in-sync replicas; the node's version is the partition epoch."""
 
     leader: BrokerId
@@ -446,8 +439,7 @@ class PartitionState:
         return _reading("partition state", decoded)
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigEntity:
+class ConfigEntity(Struct, frozen=True):
     """``/config/<kind>/<entity>``: settings of a topic, broker, user, client or address; all values are text."""
 
     kind: str
@@ -474,8 +466,7 @@ class ConfigEntity:
         return _reading(config_path(kind, entity), decoded)
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigChange:
+class ConfigChange(Struct, frozen=True):
     """``/config/changes/config_change_<seq>``: tells every broker to read an entity's settings again."""
 
     entity_path: str
@@ -506,8 +497,7 @@ class ConfigChange:
         return _reading(CONFIG_CHANGES, decoded)
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteTopic:
+class DeleteTopic(Struct, frozen=True):
     """``/admin/delete_topics/<topic>``: somebody wants the topic deleted; holds null."""
 
     topic: str
@@ -522,8 +512,7 @@ class DeleteTopic:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class ReassignPartitions:
+class ReassignPartitions(Struct, frozen=True):
     """``/admin/reassign_partitions``: where the older tools ask for a reassignment."""
 
     partitions: Mapping[TopicPartition, tuple[BrokerId, ...]]
@@ -557,8 +546,7 @@ class ReassignPartitions:
         return _reading(REASSIGN_PARTITIONS, decoded)
 
 
-@dataclass(frozen=True, slots=True)
-class PreferredReplicaElection:
+class PreferredReplicaElection(Struct, frozen=True):
     """``/admin/preferred_replica_election``: where the older tools ask for an election."""
 
     partitions: tuple[TopicPartition, ...]
@@ -575,8 +563,7 @@ class PreferredReplicaElection:
         return _reading(PREFERRED_REPLICA_ELECTION, lambda: cls(_partitions(_read(data))))
 
 
-@dataclass(frozen=True, slots=True)
-class IsrChange:
+class IsrChange(Struct, frozen=True):
     """``/isr_change_notification/isr_change_<seq>``: a leader of before 2.7 tells that it wrote partition states."""
 
     partitions: tuple[TopicPartition, ...]
@@ -593,8 +580,7 @@ class IsrChange:
         return _reading(ISR_CHANGES, lambda: cls(() if data is None else _partitions(_read(data))))
 
 
-@dataclass(frozen=True, slots=True)
-class LogDirEvent:
+class LogDirEvent(Struct, frozen=True):
     """``/log_dir_event_notification/log_dir_event_<seq>``: a log directory of the broker has failed (KIP-112)."""
 
     broker_id: BrokerId
@@ -617,8 +603,7 @@ class LogDirEvent:
         return _reading(LOG_DIR_EVENTS, decoded)
 
 
-@dataclass(frozen=True, slots=True)
-class ProducerIdBlock:
+class ProducerIdBlock(Struct, frozen=True):
     """``/latest_producer_id_block``: the last block of producer ids given out, and to whom (KIP-730)."""
 
     broker_id: BrokerId
@@ -652,8 +637,7 @@ class ProducerIdBlock:
         return _reading(LATEST_PRODUCER_ID_BLOCK, decoded)
 
 
-@dataclass(frozen=True, slots=True)
-class ConsumerOffset:
+class ConsumerOffset(Struct, frozen=True):
     """``/consumers/<group>/offsets/<topic>/<p>``: an offset committed with OffsetCommit version 0; decimal text."""
 
     group: str

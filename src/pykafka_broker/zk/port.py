@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import NoReturn, Protocol
+
+from msgspec import Struct
 
 
 class CoordinationError(Exception):
@@ -64,8 +65,7 @@ MAX_DATA_BYTES = 0xF0000
 """The most a node may hold: ZooKeeper's ``jute.maxbuffer`` (1 MB) with room for the rest of the request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stat:
+class Stat(Struct, frozen=True):
     """What the tree knows of a node besides its data (ZooKeeper's ``Stat``)."""
 
     czxid: int
@@ -76,16 +76,14 @@ class Stat:
     """The session id that owns an ephemeral node, 0 for a persistent one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Struct, frozen=True):
     """A node's data (``None`` is not the same as ``b""``: Java reads it as "no value") and its stat."""
 
     data: bytes | None
     stat: Stat
 
 
-@dataclass(frozen=True, slots=True)
-class Create:
+class Create(Struct, frozen=True):
     """Make a node; its parent must be there. A sequential node gets ten digits behind its name."""
 
     path: str
@@ -94,8 +92,7 @@ class Create:
     sequential: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Replace:
+class Replace(Struct, frozen=True):
     """Write a node's data if its version is ``expected`` (-1: whatever it is)."""
 
     path: str
@@ -103,16 +100,14 @@ class Replace:
     expected: int = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(Struct, frozen=True):
     """Remove a node without children if its version is ``expected`` (-1: whatever it is)."""
 
     path: str
     expected: int = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Struct, frozen=True):
     """Insist that a node has this version; changes nothing."""
 
     path: str

@@ -6,8 +6,9 @@ When each of these is done, and what follows from a refusal, is the application'
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from pykafka_broker.model.names import BrokerId
 from pykafka_broker.zk.nodes import (

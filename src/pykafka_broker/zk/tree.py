@@ -7,8 +7,9 @@ those who watch. Refusals come in the order in which ZooKeeper checks (``PrepReq
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from pykafka_broker.zk.paths import checked, fitting, name_of, parent_of
 from pykafka_broker.zk.port import (
@@ -52,8 +53,7 @@ class Gone(NamedTuple):
 Effect = Made | Wrote | Gone
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(Struct):
     """A node as the tree keeps it."""
 
     data: bytes | None
@@ -72,8 +72,7 @@ class Entry:
         return Stat(self.czxid, self.mzxid, self.version, self.created_ms, self.owner)
 
 
-@dataclass(frozen=True, slots=True)
-class Transaction:
+class Transaction(Struct, frozen=True):
     """What one change did to the tree: enough to write it down, to tell watchers, and to take it back."""
 
     zxid: int

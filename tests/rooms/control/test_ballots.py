@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from pykafka_broker.control.ballots import Ballot, ElectionType, Verdict
 from pykafka_broker.control.cluster import Assignment, Cluster, Endpoint, LiveBroker, PartitionState, Topic

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from pykafka_broker.control.cluster import Assignment, Endpoint, LiveBroker, PartitionState, Topic
 from pykafka_broker.control.commands import (
