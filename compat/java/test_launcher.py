@@ -73,6 +73,22 @@ def test_one_machine_for_all_tools_shows_what_a_process_for_each_shows(stage: St
     assert differences == []
 
 
+@pytest.mark.compat
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["3.9.1", "4.3.1"])
+def test_what_tools_say_at_the_same_time_is_told_apart(stage: Stage, version: str) -> None:
+    bootstrap = stage.server("embedded").bootstrap
+    machine = stage.machine(version)
+    for _ in range(5):
+        started = {}
+        for number in range(10):
+            main, *rest = tools.command("topics", version, bootstrap, ["--delete", "--topic", f"missing-{number}"])
+            started[f"missing-{number}"] = machine.start(main, rest)
+        for name, running in started.items():
+            errors = running.wait(60).errors
+            assert re.findall(r"ERROR .*(missing-\d+).* does not exist", errors) == [name], errors
+
+
 def entries(folder: Path) -> Iterator[str]:
     for line in (folder / "scenarios.allow").read_text().splitlines():
         if line and not line.startswith("#"):

@@ -193,15 +193,17 @@ class Machine:
         self._numbers = itertools.count(1)
         self._running: dict[int, Running] = {}
         self._lock = threading.Lock()
-        logging = (
-            f"-Dlog4j2.configurationFile={LAUNCHER / 'log4j2.xml'}"
-            if number(version) >= (4,)
-            else f"-Dlog4j.configuration=file:{LAUNCHER / 'log4j.properties'}"
-        )
+        logging = [f"-Dlog4j.configuration=file:{LAUNCHER / 'log4j.properties'}"]
+        if number(version) >= (4,):
+            logging = [
+                f"-Dlog4j2.configurationFile={LAUNCHER / 'log4j2.xml'}",
+                # With them, a line lies in a buffer of all tools until one of them writes it, or throws it away.
+                "-Dlog4j2.enable.direct.encoders=false",
+            ]
         self._log = (CACHE / f"launcher-{version}.log").open("wb")
         self._process = subprocess.Popen(
             [
-                "java", "-Xmx768m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", logging,
+                "java", "-Xmx768m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", *logging,
                 "-Duser.timezone=UTC", "-Duser.language=en", "-Djava.awt.headless=true",
                 "-Djava.security.manager=allow", "--add-opens", "java.base/java.lang=ALL-UNNAMED",
                 "-cp", str(compiled()), "Launcher", class_path_text(version),
