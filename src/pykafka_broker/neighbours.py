@@ -33,7 +33,7 @@ from pykafka_broker.wire import messages
 
 log = logging.getLogger(__name__)
 
-_VERSIONS = {
+_VERSIONS: dict[type, tuple[str, int]] = {
     messages.LeaderAndIsrRequest: ("LeaderAndIsr", 7),
     messages.UpdateMetadataRequest: ("UpdateMetadata", 8),
     messages.StopReplicaRequest: ("StopReplica", 4),

@@ -60,7 +60,6 @@ def _unwritable() -> NoReturn:
 
 
 _WORLD: dict[str, Any] = {
-    "new": object.__new__,
     "long_uvarint": _long_uvarint,
     "uvarint": uvarint,
     "short_uvarint": [uvarint(value) for value in range(0x80)],
@@ -146,22 +145,20 @@ class _Taking(_Source):
         self._fixed, self._ids = [], []
 
     def _fields(self, fields: Fields) -> str:
-        value = self.name("o")
-        self.say(f"{value} = new({self.outside('made', fields.made)})")
-        for name, fresh in fields.unread:
-            default = fresh()
-            if isinstance(default, Structure):
-                self.say(f"{value}.{name} = {self.outside('made', type(default))}()")
-            else:
-                self.say(f"{value}.{name} = {self.constant(default)}")
-        self.say(f"{value}._tags = b''")
+        values: dict[str, str] = {}
         for names, shape in fields.steps:
             if isinstance(names, str):
-                self._into(f"{value}.{names}", shape)
+                values[names] = self.name("v")
+                self._into(values[names], shape)
             else:
                 assert isinstance(shape, Run)
-                self._fixed += [(code, f"{value}.{name}") for code, name in zip(shape.codes, names, strict=True)]
+                for code, name in zip(shape.codes, names, strict=True):
+                    values[name] = self.name("v")
+                    self._fixed.append((code, values[name]))
         self._flush()
+        value = self.name("o")
+        given = ", ".join(f"{name}={read}" for name, read in values.items())
+        self.say(f"{value} = {self.outside('made', fields.made)}({given})")
         if fields.tagged is not None:
             with self.inside("if data[p]:"):
                 self.say("reader.position, reader.room = p, room")

@@ -173,21 +173,16 @@ class Fields(Shape):
     ) -> None:
         super().__init__()
         self.made = made
-        self._new: Any = made.__new__
         self.steps = tuple(steps)
         self.tagged = tagged
         self.least = sum(shape.least for _, shape in steps) + (tagged is not None)
         tag_names = {name for name, _ in tagged.values()} if tagged else set()
         self.held_bytes = sum(shape.held_bytes for _, shape in steps) + blank_bytes(made)
-        self.unread = [(name, fresh[name]) for name in (*absent, *sorted(tag_names))]
         self.kept = [(name, fresh[name]()) for name, lossy in absent.items() if not lossy]
         self.tagged_defaults = {name: fresh[name]() for name in tag_names}
 
     def take(self, reader: Reader) -> Any:
-        value = self._new(self.made)
-        for name, fresh in self.unread:
-            setattr(value, name, fresh())
-        value._tags = b""
+        value = self.made()
         for names, shape in self.steps:
             if type(names) is str:
                 setattr(value, names, shape.take(reader))

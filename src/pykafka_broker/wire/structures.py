@@ -1,8 +1,8 @@
 """Makes the classes of messages from the specs: one per message, for all its versions, when first asked for.
 
-A class has slots, an attribute per field of any version, and for each struct inside it a class as an attribute
-(``JoinGroupRequest.Protocol``). Fields that nobody sets have the default of the spec. Values are not checked
-here; ``codec.py`` fails to write what does not fit.
+A class is a ``msgspec.Struct`` with what any version has as its fields, and for each struct inside it a class as an
+attribute (``JoinGroupRequest.Protocol``). Fields that nobody sets have the default of the spec. Values are not
+checked here; ``codec.py`` fails to write what does not fit.
 """
 
 from __future__ import annotations
@@ -10,24 +10,20 @@ from __future__ import annotations
 from typing import Any, ClassVar
 from uuid import UUID
 
+import msgspec
+
 from pykafka_broker.wire import spec
 
 NO_UUID = UUID(int=0)
 
 
-class Structure:
+class Structure(msgspec.Struct, kw_only=True):
     """What all classes made here have in common: they can be compared and shown."""
 
-    __slots__ = ()
     _struct: ClassVar[spec.Struct]
     _names: ClassVar[tuple[str, ...]]
-    _tags: bytes
+    _tags: bytes = b""
     """Tagged fields that the spec does not know, as they came: number, size and bytes one after the other."""
-
-    def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self):
-            return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in self._names)
 
     def __repr__(self) -> str:
         """Only what differs from the defaults, for messages are wide and mostly empty."""
@@ -36,10 +32,9 @@ class Structure:
         return f"{type(self).__qualname__}({', '.join(shown)})"
 
 
-class Message(Structure):
+class Message(Structure, kw_only=True):
     """A request, a response or a record."""
 
-    __slots__ = ()
     _spec: ClassVar[spec.Message]
     _codecs: ClassVar[dict[int, Any]]
     """By version, what ``codec.py`` made to read and write this message."""
@@ -86,35 +81,20 @@ def _build(
     classes: dict[str, type[Structure]],
     extra: dict[str, Any],
 ) -> Any:
-    """A slotted class whose constructor is written out and executed once, as dataclasses does."""
-    world: dict[str, Any] = {"no_uuid": NO_UUID}
-    heads, body = [], ["self._tags = b''"]
-    for field in struct.fields:
-        if field.null_by_default:
-            heads.append(f"{field.name}=None")
-            body.append(f"self.{field.name} = {field.name}")
-        elif isinstance(field.kind, spec.Primitive):
-            value = "no_uuid" if field.kind.name == "uuid" else repr(field.default)
-            heads.append(f"{field.name}={value}")
-            body.append(f"self.{field.name} = {field.name}")
-        else:
-            # Null may be a value of its own, so "not given" needs another word.
-            fresh = "[]"
-            if isinstance(field.kind, spec.Struct):
-                fresh = f"make_{field.kind.name}()"
-                world[f"make_{field.kind.name}"] = classes[field.kind.name]
-            heads.append(f"{field.name}=...")
-            body.append(f"self.{field.name} = {fresh} if {field.name} is ... else {field.name}")
-    signature = ", ".join(["self", "*", *heads]) if heads else "self"
-    exec(f"def __init__({signature}):\n    " + "\n    ".join(body), world)
-    names = (*(field.name for field in struct.fields), "_tags")
+    fields = [(field.name, Any, _default(field, classes)) for field in struct.fields]
     namespace = {
-        "__slots__": names,
-        "_names": names,
-        "__init__": world["__init__"],
         "__qualname__": qualified,
-        "__module__": "pykafka_broker.wire.messages",
         "_struct": struct,
+        "_names": (*(field.name for field in struct.fields), "_tags"),
         **extra,
     }
-    return type(name, (base,), namespace)
+    return msgspec.defstruct(
+        name, fields, bases=(base,), module="pykafka_broker.wire.messages", namespace=namespace, kw_only=True
+    )
+
+
+def _default(field: spec.Field, classes: dict[str, type[Structure]]) -> Any:
+    """The same, as ``msgspec`` is told: of an empty list, it gives each instance a new one."""
+    if isinstance(field.kind, spec.Struct) and not field.null_by_default:
+        return msgspec.field(default_factory=classes[field.kind.name])
+    return default_of(field, classes)

@@ -30,7 +30,6 @@ _TYPES = {
 _HEAD = """\
 # Written by python -m pykafka_broker.wire.stubs from protocol_specs; change those instead.
 
-from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
@@ -60,11 +59,9 @@ def text() -> str:
 
 
 def _class(message: spec.Message) -> Iterator[str]:
-    yield "@dataclass(kw_only=True)"
-    yield f"class {message.name}(Message):"
+    yield f"class {message.name}(Message, kw_only=True):"
     for struct in message.structs:
-        yield "    @dataclass(kw_only=True)"
-        yield f"    class {struct.name}(Structure):"
+        yield f"    class {struct.name}(Structure, kw_only=True):"
         yield from _fields(struct, message, "        ")
         yield ""
     yield from _fields(message.struct, message, "    ")
