@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from pykafka_broker.config.loading import load
@@ -103,10 +103,10 @@ def test_what_compose_describes_starts_and_serves(tmp_path: Path) -> None:
         partitions = admin.list_topics("orders", timeout=20).topics["orders"].partitions
         assert {tuple(sorted(one.replicas)) for one in partitions.values()} == {(1, 2, 3)}
         produce(clients, 100)
-        assert consumed(clients, "first") == 100
+        assert consumed(clients, "first", 100) == 100
         assert here.stop("broker-2") == 0
         produce(clients, 100)
-        assert consumed(clients, "second") == 200
+        assert consumed(clients, "second", 200) == 200
         here.start_broker("broker-2")
         here.await_health({"broker-2": None}, 60)
 
@@ -120,17 +120,20 @@ def produce(clients: Mapping[str, Any], count: int) -> None:
     assert failures == []
 
 
-def consumed(clients: Mapping[str, Any], group: str) -> int:
-    """How many records there are, read through a group."""
+def consumed(clients: Mapping[str, Any], group: str, expected: int) -> int:
+    """How many records there are, read through a group: as many as expected, and what comes within a second after.
+
+    To ask librdkafka where the partitions end would not do: right after a broker has left it may have learned that this
+    one leads, and goes on asking it.
+    """
     consumer = Consumer({**clients, "group.id": group, "auto.offset.reset": "earliest"})
     try:
-        ends = [consumer.get_watermark_offsets(TopicPartition("orders", number), timeout=20) for number in range(3)]
-        expected = sum(end - begin for begin, end in ends)
         consumer.subscribe(["orders"])
         count = 0
         deadline = time.monotonic() + 60
         while count < expected and time.monotonic() < deadline:
             count += sum(one.error() is None for one in consumer.consume(500, 1.0))
+        count += sum(one.error() is None for one in consumer.consume(500, 1.0))
         return count
     finally:
         consumer.close()
